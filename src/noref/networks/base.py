@@ -1,0 +1,39 @@
+"""What every network takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from noref.physics import Encoding
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a network makes of a scan.
+
+    Attributes:
+        image: complex64 `(batch, sets, y, x)`.
+        steps: images of the unrolled steps before the last, for deep supervision.
+        penalty: what the network itself wants small, per scan `(batch,)`, or None.
+        encoding: the encoding it ended with; another one than it was given where maps are learned.
+    """
+
+    image: Tensor
+    encoding: Encoding
+    steps: tuple[Tensor, ...] = field(default=())
+    penalty: Tensor | None = None
+
+
+class Network(nn.Module):
+    """k-space and its encoding in, one complex image out; knows nothing of methods, losses or data sets."""
+
+    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
+        """Reconstructs a batch.
+
+        Args:
+            kspace: complex64 `(batch, coils, ky, kx)`, zero outside the encoding's mask.
+            encoding: of the samples that are shown.
+        """
+        raise NotImplementedError

@@ -1,0 +1,154 @@
+"""The Cartesian encoding operator `A_M = M F S`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from noref.physics.fourier import centring_phases
+from noref.physics.operators import sense_adjoint, sense_forward, sense_normal
+from noref.physics.pairs import to_complex, to_pairs
+from noref.physics.solve import sense_solve
+
+
+@dataclass(frozen=True)
+class CartesianEncoding:
+    """How a batch of images becomes the samples of a mask: `A_M x = M F Σ_s S_s x_s`.
+
+    Build it with `cartesian`; `restrict` and `full` derive operators with other masks without touching the
+    maps. Methods named `…_pairs` take and give images as (real, imaginary) channels, the form networks use.
+
+    Attributes:
+        folded: maps with the centring phase folded in, real `(batch, sets, coils, y, x, 2)`.
+        mask: bool `(batch, ky, kx)`.
+        phases: `D_k` of the centred transform, complex `(ky, kx)`.
+        lines: whether every mask is constant along the read-out, so that `AᴴA` needs no FFT there.
+    """
+
+    folded: Tensor
+    mask: Tensor
+    phases: Tensor
+    lines: bool
+
+    @property
+    def sets(self) -> int:
+        """Number of map sets, the channels of a complex image."""
+        return self.folded.shape[1]
+
+    @property
+    def coils(self) -> int:
+        """Number of coils."""
+        return self.folded.shape[2]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Image matrix `(y, x)`."""
+        return self.folded.shape[3], self.folded.shape[4]
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """Coil maps as users know them, complex `(batch, sets, coils, y, x)`."""
+        folded = torch.view_as_complex(self.folded)
+        d_x, _ = centring_phases(self.shape, folded.dtype, folded.device)
+        return folded * d_x.conj()
+
+    @cached_property
+    def _normal_mask(self) -> Tensor:
+        mask = self.mask[..., :1] if self.lines else self.mask
+        return mask.to(self.folded.dtype).contiguous()
+
+    @cached_property
+    def _weight(self) -> Tensor:
+        return torch.view_as_real(self.mask * self.phases).contiguous()
+
+    def with_mask(self, mask: Tensor) -> CartesianEncoding:
+        """The same coils with another mask, bool `(batch, ky, kx)`."""
+        return replace(self, mask=mask, lines=constant_along_readout(mask))
+
+    def restrict(self, mask: Tensor) -> CartesianEncoding:
+        """The same coils with the samples that are in both masks."""
+        return self.with_mask(self.mask & mask)
+
+    def full(self) -> CartesianEncoding:
+        """The same coils, every sample: `F S`."""
+        return self.with_mask(torch.ones_like(self.mask))
+
+    def to(self, device: torch.device | str) -> CartesianEncoding:
+        """The same operator on another device."""
+        return replace(
+            self, folded=self.folded.to(device), mask=self.mask.to(device), phases=self.phases.to(device)
+        )
+
+    def forward_pairs(self, image: Tensor) -> Tensor:
+        """`A x`: pairs `(batch, 2·sets, y, x)` to real k-space `(batch, coils, ky, kx, 2)`."""
+        kspace: Tensor = sense_forward(image.contiguous(), self.folded, self._weight)
+        return kspace
+
+    def adjoint_pairs(self, kspace: Tensor) -> Tensor:
+        """`Aᴴ y`: real k-space `(batch, coils, ky, kx, 2)` to pairs `(batch, 2·sets, y, x)`."""
+        image: Tensor = sense_adjoint(kspace.contiguous(), self.folded, self._weight)
+        return image
+
+    def normal_pairs(self, image: Tensor) -> Tensor:
+        """`AᴴA x` on pairs `(batch, 2·sets, y, x)`."""
+        normal: Tensor = sense_normal(image.contiguous(), self.folded, self._normal_mask)
+        return normal
+
+    def solve_pairs(
+        self, right: Tensor, damping: float | Tensor, *, iterations: int = 50, tolerance: float = 1e-6
+    ) -> Tensor:
+        """`(AᴴA + λ)⁻¹ b` by conjugate gradients on pairs, with an implicit gradient."""
+        damping = torch.as_tensor(damping, dtype=right.dtype, device=right.device).reshape(1)
+        solution: Tensor = sense_solve(
+            right.contiguous(), damping, self.folded, self._normal_mask, iterations, tolerance
+        )
+        return solution
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`A x`: complex image `(batch, sets, y, x)` to complex k-space `(batch, coils, ky, kx)`."""
+        return torch.view_as_complex(self.forward_pairs(to_pairs(image)))
+
+    def adjoint(self, kspace: Tensor) -> Tensor:
+        """`Aᴴ y`: complex k-space `(batch, coils, ky, kx)` to complex image `(batch, sets, y, x)`."""
+        return to_complex(self.adjoint_pairs(torch.view_as_real(kspace.resolve_conj())))
+
+    def normal(self, image: Tensor) -> Tensor:
+        """`AᴴA x` on complex images `(batch, sets, y, x)`."""
+        return to_complex(self.normal_pairs(to_pairs(image)))
+
+    def solve(
+        self, right: Tensor, damping: float | Tensor, *, iterations: int = 50, tolerance: float = 1e-6
+    ) -> Tensor:
+        """`(AᴴA + λ)⁻¹ b` on complex images `(batch, sets, y, x)`."""
+        return to_complex(
+            self.solve_pairs(to_pairs(right), damping, iterations=iterations, tolerance=tolerance)
+        )
+
+    def consistent(self, image: Tensor, kspace: Tensor) -> Tensor:
+        """Data consistency, `M y + (1 − M) F S x`: complex k-space `(batch, coils, ky, kx)`."""
+        return torch.where(self.mask[:, None], kspace, self.full().forward(image))
+
+
+def constant_along_readout(mask: Tensor) -> bool:
+    """Whether a mask `(…, ky, kx)` is made of whole lines along the read-out, the last axis."""
+    return bool((mask == mask[..., :1]).all())
+
+
+def cartesian(mask: Tensor, maps: Tensor) -> CartesianEncoding:
+    """The Cartesian encoding operator of a batch.
+
+    Args:
+        mask: bool `(batch, ky, kx)`.
+        maps: complex `(batch, sets, coils, y, x)`, on the grid of the mask.
+
+    Raises:
+        ValueError: if mask and maps have different matrices or batch sizes.
+    """
+    if mask.shape[-2:] != maps.shape[-2:] or mask.shape[0] != maps.shape[0]:
+        raise ValueError(f"a mask of {tuple(mask.shape)} does not fit maps of {tuple(maps.shape)}")
+    d_x, d_k = centring_phases((maps.shape[-2], maps.shape[-1]), maps.dtype, maps.device)
+    folded = torch.view_as_real(maps * d_x).contiguous()
+    return CartesianEncoding(folded, mask, d_k, constant_along_readout(mask))

@@ -1,0 +1,198 @@
+"""A scan is what a scanner measured: one slice's k-space and all that is known about it.
+
+Axes are fixed: `(…, coils, ky, kx)`, read-out last. No code counts axes from the left, so that frames and
+partitions go in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from noref.physics import Encoding, cartesian
+
+
+class Role(StrEnum):
+    """What a scan is to the training: undersampled target, or fully sampled proxy."""
+
+    TARGET = "target"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True)
+class Header:
+    """Geometry and timing that files carry along.
+
+    Attributes:
+        crop: matrix `(rows, columns)` of the clinical image, after the read-out oversampling is cut off.
+        spacing: millimetres between pixels along y and x, and between slices.
+        position: millimetres, LPS, of the centre of the image.
+        directions: unit vectors, LPS, along x (columns), along y (rows), and of the slice normal.
+        protocol: what the file calls the acquisition.
+    """
+
+    crop: tuple[int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    position: tuple[float, float, float] | None = None
+    directions: tuple[tuple[float, float, float], ...] | None = None
+    protocol: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One slice as it was measured, with the maps and masks that say how to read it.
+
+    Ω is `mask`, Γ is `holdout`, a part of Ω. `as_target` gives the only form in which a target may reach a
+    method.
+
+    Attributes:
+        id: subject/scan/slice.
+        kspace: complex64 `(…, coils, ky, kx)`, centred, zero where nothing was measured.
+        measured: bool `(…, ky, kx)`, what was really sampled.
+        mask: bool `(…, ky, kx)`, Ω, what may be shown: a part of `measured`.
+        holdout: bool `(…, ky, kx)`, Γ, or None.
+        padding: bool `(…, ky, kx)`, known zeros: consistent data, but neither graded nor counted in R.
+        maps: complex64 `(sets, coils, y, x)` with `Σ_c |S_c|² = 1` on the object, or None.
+        calibration: complex64 `(coils, ky, kx)` of a separate calibration scan, or None.
+        noise_cov: complex64 `(coils, coils)`, or None.
+        density: float32 `(…, ky, kx)`, the probability with which Ω∖Γ holds a sample, or None.
+        scale: what k-space and reference were divided by; 1 as read from a file.
+        reference: complex64 `(sets, y, x)`, `Aᴴy` of the full scan with the same maps, or None.
+        rss: float32 `(rows, columns)`, the root sum of squares a file came with; never mixed in.
+        role: target or proxy.
+        raw: whether the k-space was measured, not made from images.
+        header: geometry and timing.
+    """
+
+    id: str
+    kspace: Tensor
+    measured: Tensor
+    mask: Tensor
+    holdout: Tensor | None = None
+    padding: Tensor | None = None
+    maps: Tensor | None = None
+    calibration: Tensor | None = None
+    noise_cov: Tensor | None = None
+    density: Tensor | None = None
+    scale: float = 1.0
+    reference: Tensor | None = None
+    rss: Tensor | None = None
+    role: Role = Role.TARGET
+    raw: bool = True
+    header: Header = field(default_factory=Header)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """k-space matrix `(ky, kx)`."""
+        return self.kspace.shape[-2], self.kspace.shape[-1]
+
+    @property
+    def coils(self) -> int:
+        """Number of coils."""
+        return self.kspace.shape[-3]
+
+    @property
+    def subject(self) -> str:
+        """The first part of the id: what splits must keep together."""
+        return self.id.split("/", 1)[0]
+
+    @property
+    def allowed(self) -> Tensor:
+        """Ω∖Γ, bool `(…, ky, kx)`: all that training may read."""
+        return self.mask if self.holdout is None else self.mask & ~self.holdout
+
+    @property
+    def acceleration(self) -> float:
+        """`R`: positions inside the padding over samples in Ω, the ACS counted."""
+        positions = self.mask.numel() if self.padding is None else int((~self.padding).sum())
+        return positions / max(int(self.mask.sum()), 1)
+
+    def undersampled(self, mask: Tensor) -> Scan:
+        """The same scan with only the samples of `mask`, bool `(…, ky, kx)`, left in k-space and Ω."""
+        kept = self.mask & mask
+        holdout = None if self.holdout is None else self.holdout & kept
+        kspace = torch.where(kept.unsqueeze(-3), self.kspace, 0)
+        return replace(self, kspace=kspace, measured=self.measured & kept, mask=kept, holdout=holdout)
+
+    def as_target(self) -> Scan:
+        """What a self-supervised method may see: k-space zero outside Ω∖Γ, no Γ, no reference."""
+        shown = self.undersampled(self.allowed)
+        return replace(shown, holdout=None, reference=None, rss=None)
+
+    def scaled(self, scale: float) -> Scan:
+        """k-space, calibration and reference divided by `scale`, which is remembered."""
+        return replace(
+            self,
+            kspace=self.kspace / scale,
+            calibration=None if self.calibration is None else self.calibration / scale,
+            reference=None if self.reference is None else self.reference / scale,
+            noise_cov=None if self.noise_cov is None else self.noise_cov / scale**2,
+            scale=self.scale * scale,
+        )
+
+
+def coil_maps(scan: Scan) -> Tensor:
+    """The scan's maps `(sets, coils, y, x)`; ones for a single coil without maps.
+
+    Raises:
+        ValueError: if a multi-coil scan has no maps.
+    """
+    if scan.maps is not None:
+        return scan.maps
+    if scan.coils > 1:
+        raise ValueError(f"{scan.id}: {scan.coils} coils but no maps")
+    return torch.ones(1, *scan.kspace.shape[-3:], dtype=scan.kspace.dtype)
+
+
+@dataclass(frozen=True)
+class ScanBatch:
+    """Scans of one shape, stacked along a leading axis.
+
+    Attributes:
+        ids: one per scan.
+        kspace: complex64 `(batch, coils, ky, kx)`.
+        mask: bool `(batch, ky, kx)`, the samples in k-space.
+        padding: bool `(batch, ky, kx)`, known zeros.
+        maps: complex64 `(batch, sets, coils, y, x)`.
+    """
+
+    ids: tuple[str, ...]
+    kspace: Tensor
+    mask: Tensor
+    padding: Tensor
+    maps: Tensor
+
+    @classmethod
+    def of(cls, scans: Sequence[Scan]) -> ScanBatch:
+        """Stacks scans of equal coils, sets and matrix; Ω becomes the mask."""
+        return cls(
+            ids=tuple(scan.id for scan in scans),
+            kspace=torch.stack([scan.kspace for scan in scans]),
+            mask=torch.stack([scan.mask for scan in scans]),
+            padding=torch.stack([padding_of(scan) for scan in scans]),
+            maps=torch.stack([coil_maps(scan) for scan in scans]),
+        )
+
+    def encoding(self, mask: Tensor | None = None) -> Encoding:
+        """The encoding operator of Ω, or of `mask`, bool `(batch, ky, kx)`; padding counts as measured."""
+        return cartesian((self.mask if mask is None else mask) | self.padding, self.maps)
+
+    def to(self, device: torch.device | str) -> ScanBatch:
+        """The same batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved.update({k: v.to(device, non_blocking=True) for k, v in moved.items() if isinstance(v, Tensor)})
+        return ScanBatch(**moved)
+
+
+def padding_of(scan: Scan) -> Tensor:
+    """The scan's padding, bool `(ky, kx)`; nowhere if it has none."""
+    return torch.zeros_like(scan.mask) if scan.padding is None else scan.padding
+
+
+def bucket(scan: Scan) -> tuple[int, ...]:
+    """What scans must share to be stacked: map sets, coils and matrix."""
+    return (1 if scan.maps is None else scan.maps.shape[0], scan.coils, *scan.shape)

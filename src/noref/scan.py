@@ -62,6 +62,8 @@ class Scan:
         density: float32 `(…, ky, kx)`, the probability with which Ω∖Γ holds a sample, or None.
         scale: what k-space and reference were divided by; 1 as read from a file.
         reference: complex64 `(sets, y, x)`, `Aᴴy` of the full scan with the same maps, or None.
+        clean: complex64 `(coils, ky, kx)`, the noiseless k-space of a simulated scan: what its reference is
+            made of, and nothing else.
         rss: float32 `(rows, columns)`, the root sum of squares a file came with; never mixed in.
         role: target or proxy.
         raw: whether the k-space was measured, not made from images.
@@ -80,6 +82,7 @@ class Scan:
     density: Tensor | None = None
     scale: float = 1.0
     reference: Tensor | None = None
+    clean: Tensor | None = None
     rss: Tensor | None = None
     role: Role = Role.TARGET
     raw: bool = True
@@ -121,7 +124,7 @@ class Scan:
     def as_target(self) -> Scan:
         """What a self-supervised method may see: k-space zero outside Ω∖Γ, no Γ, no reference."""
         shown = self.undersampled(self.allowed)
-        return replace(shown, holdout=None, reference=None, rss=None)
+        return replace(shown, holdout=None, reference=None, clean=None, rss=None)
 
     def scaled(self, scale: float) -> Scan:
         """k-space, calibration and reference divided by `scale`, which is remembered."""
@@ -130,6 +133,7 @@ class Scan:
             kspace=self.kspace / scale,
             calibration=None if self.calibration is None else self.calibration / scale,
             reference=None if self.reference is None else self.reference / scale,
+            clean=None if self.clean is None else self.clean / scale,
             noise_cov=None if self.noise_cov is None else self.noise_cov / scale**2,
             scale=self.scale * scale,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -36,4 +37,8 @@ class Network(nn.Module):
             kspace: complex64 `(batch, coils, ky, kx)`, zero outside the encoding's mask.
             encoding: of the samples that are shown.
         """
+        raise NotImplementedError
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The modules to compile: those that are pure pairs in, pairs out."""
         raise NotImplementedError

@@ -1,0 +1,240 @@
+"""What a user calls from Python: `noref.train`, `noref.load(model).reconstruct(scan)`."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from noref.config import Config, Source, build_method, build_network, check_config, load_config, save_config
+from noref.data.dataset import Dataset
+from noref.data.files import open_scans
+from noref.errors import NorefError
+from noref.files import whole
+from noref.methods import Method
+from noref.networks import Network
+from noref.scan import Role, Scan, ScanBatch
+from noref.training import Engine
+from noref.training.checkpoint import load_weights
+from noref.training.distributed import barrier, process_group, rank
+from noref.training.engine import pick_device
+from noref.version import __version__
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with the method that knows how to apply it.
+
+    Attributes:
+        network: with its trained weights, in evaluation mode.
+        method: it was trained by.
+        config: of the training.
+    """
+
+    network: Network
+    method: Method
+    config: Config
+
+    @torch.no_grad()
+    def reconstruct(self, scan: Scan) -> Tensor:
+        """The image of all samples in the scan's Ω.
+
+        Args:
+            scan: prepared (`noref.data.prepare`): with maps, divided by its scale.
+
+        Returns:
+            complex64 `(sets, y, x)`, in the scan's scaled units.
+        """
+        device = next(self.network.parameters()).device
+        batch = ScanBatch.of([scan.undersampled(scan.mask)]).to(device)
+        return self.method.reconstruct(self.network, batch).image[0].cpu()
+
+
+def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
+    """The prepared scans of a source.
+
+    Args:
+        source: files and what to do with them.
+        name: the role that the source's place in the configuration gives it.
+        cache_gb: GiB of prepared scans kept in memory.
+    """
+    scans = open_scans(
+        source.path,
+        axes=source.axes,
+        key=source.key,
+        domain=source.domain,
+        subjects=source.subjects,
+        skip_bad=source.skip_bad,
+    )
+    return Dataset(scans, source, source.role or name, cache_gb)
+
+
+def train(config: Config, *, resume: bool = False) -> Path:
+    """Trains as the configuration says, into its run folder.
+
+    Args:
+        config: from `load_config`.
+        resume: go on from the folder's checkpoint; starts anew if there is none yet.
+
+    Returns:
+        the model folder, `output/model`.
+
+    Raises:
+        NorefError: for bad input, or if the folder holds another run.
+    """
+    folder = Path(config.output)
+    settings = config.training
+    with process_group(pick_device(settings.device)):
+        if rank() == 0:
+            claim_folder(folder, config, resume)
+        barrier()
+        engine = build_engine(config)
+        if resume and engine.checkpoint.exists():
+            engine.resume()
+        engine.run()
+        if rank() == 0:
+            save_model(folder / "model", engine, config)
+        barrier()
+    return folder / "model"
+
+
+def build_engine(config: Config) -> Engine:
+    """Data sets, method, network and engine of a configuration.
+
+    Raises:
+        NorefError: if there is nothing to train on, or all target scans share one mask.
+    """
+    given = config.data
+    method, network = build_method(config), build_network(config)
+    sets: dict[Role, Dataset] = {}
+    for name, source in ((Role.TARGET, given.target), (Role.PROXY, given.proxy)):
+        if source is not None:
+            one = dataset(source, name, given.cache_gb)
+            if one.role in sets:
+                raise NorefError(f"data.target and data.proxy both have the role {one.role}; change one")
+            sets[one.role] = one
+    if not sets:
+        raise NorefError("nothing to train on; give data.target.path=FOLDER")
+    targets = sets.get(Role.TARGET)
+    if targets is not None:
+        targets.check_masks(given.force)
+    validation = targets
+    if given.validation is not None:
+        validation = dataset(given.validation, Role.TARGET, given.cache_gb)
+    return Engine(
+        Path(config.output),
+        method,
+        network,
+        config.training,
+        targets=targets,
+        proxies=sets.get(Role.PROXY),
+        validation=validation,
+    )
+
+
+def claim_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Makes the run folder and writes the configuration into it.
+
+    Raises:
+        NorefError: if it holds another run, or anything else.
+    """
+    saved = folder / "config.yaml"
+    if saved.exists():
+        if not resume:
+            raise NorefError(f"{folder}: already holds a run; go on with --resume, or give another output=")
+        before = read_config(saved)
+        if before != config:
+            raise NorefError(
+                f"{saved}: the run was started with {difference(before, config)}; resume it as it was"
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise NorefError(f"{folder}: holds other files; give another output=")
+    else:
+        save_config(config, saved)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration that a run or model folder holds."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise NorefError(f"{path}: cannot be read ({error}); is this a run or model folder?") from None
+    return check_config(content, str(path))
+
+
+def difference(before: Config, after: Config) -> str:
+    """The first setting in which two configurations differ, as `key=value`."""
+
+    def flat(values: object, where: str = "") -> dict[str, object]:
+        if not isinstance(values, dict):
+            return {where: values}
+        return {
+            k: v
+            for key, value in values.items()
+            for k, v in flat(value, f"{where}.{key}".lstrip(".")).items()
+        }
+
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
+    key = next(key for key in [*old, *new] if old.get(key) != new.get(key))
+    return f"{key}={old.get(key)}, not {new.get(key)}"
+
+
+def save_model(folder: Path, engine: Engine, config: Config) -> None:
+    """Writes `model.safetensors`, `config.yaml` and `README.md`."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    weights = {f"network.{name}": t.cpu().contiguous() for name, t in engine.network.state_dict().items()}
+    weights |= {f"method.{name}": t.cpu().contiguous() for name, t in engine.method.state_dict().items()}
+    with whole(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary)
+    save_config(config, folder / "config.yaml")
+    with whole(folder / "README.md") as temporary:
+        temporary.write_text(model_card(engine, config), encoding="utf-8")
+
+
+def model_card(engine: Engine, config: Config) -> str:
+    """What the model was trained on, how, and how it scored."""
+    lines = ["# A reconstruction network trained by noref", ""]
+    for role, scans in engine.steps.sets.items():
+        shapes = sorted({f"{b[1]} coils, {b[2]}×{b[3]}" for b in scans.buckets})
+        lines.append(f"- {role}: {len(scans)} slices ({'; '.join(shapes)})")
+    lines += [
+        f"- method: `{config.method}`",
+        f"- network: `{config.network}`, {sum(p.numel() for p in engine.network.parameters()):,} parameters",
+        f"- optimiser steps: {engine.progress.taken}, noref {__version__}",
+    ]
+    if engine.progress.best is not None:
+        lines.append(f"- Γ (error on held-out samples, as a share of the signal): {engine.progress.best:.5f}")
+    return "\n".join([*lines, "", "Use it with `noref reconstruct` and this folder.", ""])
+
+
+def load(path: Path | str, device: str = "auto") -> Model:
+    """The model in a model folder, or in a run folder's `model`.
+
+    Raises:
+        NorefError: if there is none, or its weights are another network's.
+    """
+    folder = Path(path)
+    if (folder / "model" / "model.safetensors").exists():
+        folder = folder / "model"
+    file = folder / "model.safetensors"
+    if not file.exists():
+        raise NorefError(f"{folder}: no model there; give a model folder, or a run that has finished")
+    config = read_config(folder / "config.yaml")
+    method, network = build_method(config), build_network(config)
+    try:
+        weights = load_file(file)
+    except Exception as error:
+        raise NorefError(f"{file}: damaged ({error}); copy it again") from None
+    for name, module in (("network", network), ("method", method)):
+        own = {key.removeprefix(f"{name}."): t for key, t in weights.items() if key.startswith(f"{name}.")}
+        load_weights(module, own, file)
+    return Model(network.to(pick_device(device)).eval(), method.to(pick_device(device)), config)
+
+
+__all__ = ["Model", "build_engine", "dataset", "load", "load_config", "train"]

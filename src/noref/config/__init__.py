@@ -1,0 +1,17 @@
+"""Configurations: what they may say, how they are read, what they build."""
+
+from noref.config.build import build_method, build_network
+from noref.config.load import check_config, load_config, recipes, save_config
+from noref.config.schema import Config, Data, Source
+
+__all__ = [
+    "Config",
+    "Data",
+    "Source",
+    "build_method",
+    "build_network",
+    "check_config",
+    "load_config",
+    "recipes",
+    "save_config",
+]

@@ -1,0 +1,77 @@
+"""What a configuration may say. Unknown keys are errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from noref.data.prepare import Preparation
+from noref.formats import Domain
+from noref.losses import Objective
+from noref.scan import Role
+from noref.training import Training
+
+
+class Source(Preparation):
+    """Files, how to read them, and what is done to every scan in them.
+
+    Attributes:
+        path: a file, a folder, a pattern, or a list of these.
+        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`.
+        key: the variable in `.npz` and `.mat` files.
+        domain: `kspace`, or `image` for arrays of images.
+        role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
+        subjects: use only so many, in the order of their names.
+        skip_bad: train on the good files and say how many were left out.
+    """
+
+    path: str | list[str]
+    axes: str | None = None
+    key: str | None = None
+    domain: Domain = "kspace"
+    role: Role | None = None
+    subjects: int | None = Field(None, ge=1)
+    skip_bad: bool = False
+
+
+class Data(BaseModel):
+    """The scans of a training.
+
+    Attributes:
+        target: undersampled scans.
+        proxy: fully sampled scans of other anatomies.
+        validation: target scans whose Γ selects the weights; without them, Γ of the training scans does.
+        force: train although all scans share one mask.
+        cache_gb: GiB of prepared scans kept in memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Source | None = None
+    proxy: Source | None = None
+    validation: Source | None = None
+    force: bool = False
+    cache_gb: float = Field(4.0, ge=0)
+
+
+class Config(BaseModel):
+    """A whole training.
+
+    Attributes:
+        data: the scans.
+        network: `name` and the arguments of a network.
+        method: `name` and the arguments of a method; methods inside it likewise.
+        loss: the objective.
+        training: how long and how fast.
+        output: the run folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Data = Data()  # type: ignore[call-arg] # every field has a default
+    network: dict[str, Any]
+    method: dict[str, Any]
+    loss: Objective = Objective()
+    training: Training = Training()  # type: ignore[call-arg] # every field has a default
+    output: str = "runs/noref"

@@ -1,0 +1,131 @@
+"""The scans of a training, prepared and remembered."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from noref.data.prepare import Preparation, prepare, undersample
+from noref.errors import NorefError
+from noref.sampling.density import sampling_density
+from noref.sampling.holdout import hold_out
+from noref.scan import Role, Scan, bucket
+from noref.seeding import Key
+
+Shape = tuple[int, int]
+
+
+class Dataset(Sequence[Scan]):
+    """Prepared scans of one role.
+
+    Args:
+        slices: scans as read from files; read one at a time.
+        how: what is done to each of them.
+        role: overrides the role of every scan.
+        cache_gb: prepared scans are kept in memory up to this size, in GiB.
+    """
+
+    def __init__(
+        self,
+        slices: Sequence[Scan],
+        how: Preparation,
+        role: Role = Role.TARGET,
+        cache_gb: float = 4.0,
+    ) -> None:
+        if len(slices) == 0:
+            raise NorefError("no scans to train on; check data.target.path")
+        self.slices, self.how, self.role = slices, how, role
+        self._budget = int(cache_gb * 2**30)
+        self._cache: dict[int, Scan] = {}
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def _raw(self, index: int) -> Scan:
+        return replace(self.slices[index], role=self.role)
+
+    @cached_property
+    def buckets(self) -> list[tuple[int, ...]]:
+        """What each scan can be stacked with."""
+        return [b for b, _ in self._survey]
+
+    @cached_property
+    def masks(self) -> dict[Shape, list[Tensor]]:
+        """Ω∖Γ of every scan, bool `(ky, kx)`, by matrix."""
+        found: dict[Shape, list[Tensor]] = {}
+        for _, mask in self._survey:
+            found.setdefault((mask.shape[0], mask.shape[1]), []).append(mask)
+        return found
+
+    @cached_property
+    def _survey(self) -> list[tuple[tuple[int, ...], Tensor]]:
+        """Bucket and Ω∖Γ of every scan, without the cost of maps."""
+        seen = []
+        for index in range(len(self)):
+            scan = undersample(self._raw(index), self.how)
+            if self.role is Role.TARGET and self.how.holdout > 0:
+                scan = hold_out(scan, self.how.holdout, self.how.seed)
+            sets = self.how.sets if scan.maps is None and scan.coils > 1 else bucket(scan)[0]
+            seen.append(((sets, *bucket(scan)[1:]), scan.allowed))
+        return seen
+
+    @cached_property
+    def _density(self) -> Mapping[Shape, Tensor]:
+        return {shape: sampling_density(masks) for shape, masks in self.masks.items()}
+
+    def scan(self, index: int, epoch: int | None = None) -> Scan:
+        """One prepared scan; `epoch` draws the Ω of proxies that are undersampled anew each epoch."""
+        if index in self._cache:
+            return self._cache[index]
+        scan = prepare(self._raw(index), self.how, epoch)
+        if self.role is Role.TARGET:
+            scan = replace(scan, density=self._density[scan.shape])
+        size = sum(t.nbytes for t in vars(scan).values() if isinstance(t, Tensor))
+        if not (self.how.redraw and self.role is Role.PROXY) and size <= self._budget:
+            self._cache[index] = scan
+            self._budget -= size
+        return scan
+
+    def __getitem__(self, index: int) -> Scan:  # type: ignore[override] # slices of a data set are not needed
+        return self.scan(index)
+
+    def check_masks(self, force: bool) -> None:
+        """Refuses or warns where every scan was sampled with one and the same mask.
+
+        Without different masks nothing tells a single-coil network what lies between the samples.
+
+        Raises:
+            NorefError: for a single coil, unless forced.
+        """
+        for masks in self.masks.values():
+            shared = [torch.equal(masks[0], mask) for mask in masks[1:]]
+            if not shared or not all(shared):
+                continue
+            if any(b[1] == 1 for b in self.buckets) and not force:
+                raise NorefError(
+                    f"all {len(masks)} single-coil target scans share one sampling mask: no network can "
+                    "learn what is never sampled; use different masks, proxies (recipe jssl), or force=true"
+                )
+            warnings.warn(
+                f"all {len(masks)} target scans share one sampling mask (R = "
+                f"{masks[0].numel() / int(masks[0].sum()):.1f}): only the coils tell what lies between the "
+                "samples; consider proxies (recipe jssl) or different masks",
+                stacklevel=2,
+            )
+
+
+def epoch_order(count: int, seed: int, role: Role, epoch: int) -> list[int]:
+    """The order in which an epoch visits the scans of a role."""
+    return [int(i) for i in Key(seed, "", f"order-{role}", epoch).numpy().permutation(count)]
+
+
+def visits(count: int, seed: int, role: Role, first: int, number: int) -> Iterable[tuple[int, int]]:
+    """Scan index and epoch of `number` visits from the `first`-th of the whole training on."""
+    for visit in range(first, first + number):
+        epoch, position = divmod(visit, count)
+        yield epoch_order(count, seed, role, epoch)[position], epoch

@@ -1,0 +1,111 @@
+"""The scans of many files as one sequence."""
+
+from __future__ import annotations
+
+import bisect
+import glob
+import warnings
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import overload
+
+from noref.errors import NorefError
+from noref.formats import Domain, Slices, read
+from noref.scan import Scan
+
+_SUFFIXES = {".h5", ".hdf5", ".hdr", ".npy", ".npz", ".mat"}
+
+
+def files_of(path: str | Sequence[str]) -> list[Path]:
+    """The files that a path, a folder, a pattern, or a list of these names, in the order of their names.
+
+    Raises:
+        NorefError: if there are none.
+    """
+    found: list[Path] = []
+    for one in [path] if isinstance(path, str) else path:
+        if Path(one).is_dir():
+            matches = [p for p in Path(one).iterdir() if p.suffix in _SUFFIXES and not p.name.startswith(".")]
+        elif glob.has_magic(one):
+            matches = [Path(name) for name in glob.glob(one, recursive=True)]  # noqa: PTH207 - may be absolute
+        else:
+            matches = [Path(one)]
+        if not matches:
+            raise NorefError(f"{one}: no scans there; noref reads {', '.join(sorted(_SUFFIXES))}")
+        found += sorted(matches)
+    return found
+
+
+class Scans(Sequence[Scan]):
+    """The slices of several files, one after the other, each read when it is asked for."""
+
+    def __init__(self, parts: Sequence[Slices]) -> None:
+        self.parts = list(parts)
+        self._ends = list(accumulate(len(part) for part in self.parts))
+        self.ids = [scan for part in self.parts for scan in part.ids]
+        if len(set(self.ids)) < len(self.ids):
+            twice = next(scan for scan in self.ids if self.ids.count(scan) > 1)
+            raise NorefError(f"two files hold the scan {twice}; rename one, or leave it out")
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> Scan: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Scan]: ...
+    def __getitem__(self, index: int | slice) -> Scan | list[Scan]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} scans, not {index}")
+        part = bisect.bisect_right(self._ends, index)
+        return self.parts[part][index - (self._ends[part - 1] if part else 0)]
+
+
+def open_scans(
+    path: str | Sequence[str],
+    *,
+    axes: str | None = None,
+    key: str | None = None,
+    domain: Domain = "kspace",
+    subjects: int | None = None,
+    skip_bad: bool = False,
+) -> Scans:
+    """All slices of the files that a path names.
+
+    Args:
+        path: see `files_of`.
+        axes: of arrays, see `formats.read`.
+        key: of arrays, see `formats.read`.
+        domain: of arrays, see `formats.read`.
+        subjects: only those of so many subjects, in the order of their files.
+        skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
+            read once to find out.
+
+    Raises:
+        NorefError: if there are no files, or one is bad and `skip_bad` is not set.
+    """
+    parts: list[Slices] = []
+    bad: list[str] = []
+    for file in files_of(path):
+        try:
+            slices = read(file, axes=axes, key=key, domain=domain)
+            if skip_bad:
+                for _ in slices:
+                    pass
+        except NorefError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error))
+        else:
+            parts.append(slices)
+    if bad:
+        warnings.warn(f"left out {len(bad)} of {len(bad) + len(parts)} files: {bad[0]}", stacklevel=2)
+    if not parts:
+        raise NorefError(f"{path}: none of the {len(bad)} files can be read; the first: {bad[0]}")
+    if subjects is not None:
+        names = sorted({scan.split("/")[0] for part in parts for scan in part.ids})[:subjects]
+        parts = [part for part in parts if part.ids[0].split("/")[0] in names]
+    return Scans(parts)

@@ -1,0 +1,119 @@
+"""What a reconstruction is graded by: k-space and image losses, one number per scan.
+
+All ratios are formed per scan, and averaged over scans afterwards. With weights `w ≥ 0` per sample (zero
+where a sample is not graded), `u` the goal and `v` the estimate:
+
+    l1    Σ w |u − v|₁ / Σ w |u|₁        |·|₁ over real and imaginary parts
+    l2    (Σ w |u − v|² / Σ w |u|²)^½
+    nmse  Σ w |u − v|² / Σ w |u|²
+    mse   Σ w |u − v|² / Σ w             mean over the samples that count, coils summed
+
+SSDU's loss is `½·l2 + ½·l1` (Yaman et al., MRM 2020, eq. 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from noref.metrics import ssim
+from noref.sampling.density import inverse_density
+
+_TINY = 1e-12
+
+
+def _l1(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    def norm(z: Tensor) -> Tensor:
+        parts = torch.view_as_real(z).abs().sum(-1) if z.is_complex() else z.abs()
+        return (weight * parts).flatten(1).sum(1)
+
+    return norm(goal - estimate) / norm(goal).clamp_min(_TINY)
+
+
+def _squares(goal: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def power(z: Tensor) -> Tensor:
+        squares = torch.view_as_real(z).square().sum(-1) if z.is_complex() else z.square()
+        return (weight * squares).flatten(1).sum(1)
+
+    return power(goal - estimate), power(goal)
+
+
+def _nmse(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    error, power = _squares(goal, estimate, weight)
+    return error / power.clamp_min(_TINY)
+
+
+def _l2(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    return (_nmse(goal, estimate, weight) + _TINY).sqrt()
+
+
+def _mse(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    return _squares(goal, estimate, weight)[0] / weight.flatten(1).sum(1).clamp_min(_TINY)
+
+
+def _ssim(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    del weight  # SSIM is a window's, not a pixel's
+    return torch.stack([1 - ssim(g, e) for g, e in zip(goal, estimate, strict=True)])
+
+
+Term = Callable[[Tensor, Tensor, Tensor], Tensor]
+TERMS: dict[str, Term] = {"l1": _l1, "l2": _l2, "nmse": _nmse, "mse": _mse}
+IMAGE_TERMS: dict[str, Term] = {**TERMS, "ssim": _ssim}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The weighted sum of losses that training minimises.
+
+    Attributes:
+        kspace: weight of each k-space term, by name.
+        image: weight of each image term, on magnitudes, for scans that have a goal image.
+        weighting: `density` multiplies each sample's weight with the inverse of the probability that it was
+            acquired, so that the sum stands for all of k-space; `none` is the papers' plain mean, which on
+            variable-density masks grades low frequencies almost alone.
+        penalty: γ, the weight of what the network itself wants small.
+    """
+
+    kspace: dict[str, float] = field(default_factory=lambda: {"l1": 0.5, "l2": 0.5})
+    image: dict[str, float] = field(default_factory=dict)
+    weighting: Literal["density", "none"] = "density"
+    penalty: float = 0.01
+
+    def __post_init__(self) -> None:
+        for given, known in ((self.kspace, TERMS), (self.image, IMAGE_TERMS)):
+            for name in given:
+                if name not in known:
+                    raise ValueError(f"unknown loss {name!r}; there are {', '.join(known)}")
+
+    def sample_weight(self, weight: Tensor, density: Tensor) -> Tensor:
+        """Weights `(batch, ky, kx)` of the k-space terms."""
+        return weight * inverse_density(density) if self.weighting == "density" else weight
+
+    def grade_kspace(self, goal: Tensor, estimate: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Weighted k-space terms, each `(batch,)`.
+
+        Args:
+            goal: complex `(batch, coils, ky, kx)`.
+            estimate: complex `(batch, coils, ky, kx)`.
+            weight: `(batch, ky, kx)`; a scan without any graded sample gets zero.
+        """
+        # Selected, not multiplied: what is not graded may be anything, NaN included.
+        kept = (weight > 0)[:, None]
+        goal, estimate = torch.where(kept, goal, 0), torch.where(kept, estimate, 0)
+        return {
+            f"kspace_{name}": share * TERMS[name](goal, estimate, weight[:, None])
+            for name, share in self.kspace.items()
+        }
+
+    def grade_image(self, goal: Tensor, estimate: Tensor) -> dict[str, Tensor]:
+        """Weighted image terms on magnitudes of complex images `(batch, sets, y, x)`, each `(batch,)`."""
+        magnitudes = goal.abs(), (estimate.abs().square() + _TINY).sqrt()
+        ones = torch.ones_like(magnitudes[0])
+        return {
+            f"image_{name}": share * IMAGE_TERMS[name](*magnitudes, ones)
+            for name, share in self.image.items()
+        }

@@ -1,0 +1,198 @@
+"""What a network is shown and what it is graded on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noref.losses import Objective
+from noref.networks.base import Estimate, Network
+from noref.physics import Encoding, cartesian
+from noref.scan import Scan, ScanBatch, bucket, coil_maps, padding_of
+from noref.seeding import Key
+
+Losses = dict[str, Tensor]
+"""Named terms, each a vector over the views of a batch; their sum is minimised."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One example: what of a scan is shown, and what the result is compared with.
+
+    Attributes:
+        scan: gives the input k-space, maps and padding.
+        shown: bool `(ky, kx)`, the samples of the scan's k-space that the network sees.
+        goal: complex64 `(coils, ky, kx)`, k-space to compare with.
+        weight: float or bool `(ky, kx)`, how much each sample of the goal counts; 0 where it is not graded.
+        density: float32 `(ky, kx)`, the probability with which each sample of the goal is there to grade, or
+            None where all are.
+        image: complex64 `(sets, y, x)`, image to compare with, or None.
+        share: weight of this view in the optimiser step.
+    """
+
+    scan: Scan
+    shown: Tensor
+    goal: Tensor
+    weight: Tensor
+    density: Tensor | None = None
+    image: Tensor | None = None
+    share: float = 1.0
+
+    def scaled(self, share: float) -> View:
+        """The same view with its weight in the step multiplied."""
+        return replace(self, share=self.share * share)
+
+    @property
+    def bucket(self) -> tuple[int | bool, ...]:
+        """Views of equal bucket can be stacked."""
+        return (*bucket(self.scan), self.image is not None)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of one shape, stacked.
+
+    Attributes:
+        ids: of the scans.
+        kspace: input, complex64 `(batch, coils, ky, kx)`, zero where nothing is shown.
+        shown: bool `(batch, ky, kx)`, samples shown, padding included.
+        maps: complex64 `(batch, sets, coils, y, x)`.
+        goal: complex64 `(batch, coils, ky, kx)`.
+        weight: float32 `(batch, ky, kx)`.
+        density: float32 `(batch, ky, kx)`.
+        image: complex64 `(batch, sets, y, x)` or None.
+        share: float32 `(batch,)`.
+    """
+
+    ids: tuple[str, ...]
+    kspace: Tensor
+    shown: Tensor
+    maps: Tensor
+    goal: Tensor
+    weight: Tensor
+    density: Tensor
+    image: Tensor | None
+    share: Tensor
+
+    @classmethod
+    def of(cls, views: Sequence[View]) -> Views:
+        """Stacks views of one bucket."""
+        images = [view.image for view in views if view.image is not None]
+        return cls(
+            ids=tuple(view.scan.id for view in views),
+            kspace=torch.stack([torch.where(view.shown, view.scan.kspace, 0) for view in views]),
+            shown=torch.stack([view.shown | padding_of(view.scan) for view in views]),
+            maps=torch.stack([coil_maps(view.scan) for view in views]),
+            goal=torch.stack([view.goal for view in views]),
+            weight=torch.stack([view.weight.to(torch.float32) for view in views]),
+            density=torch.stack(
+                [torch.ones(view.scan.shape) if view.density is None else view.density for view in views]
+            ),
+            image=torch.stack(images) if images else None,
+            share=torch.tensor([view.share for view in views]),
+        )
+
+    def encoding(self) -> Encoding:
+        """The encoding operator of what is shown."""
+        return cartesian(self.shown, self.maps)
+
+    def idle(self) -> Views:
+        """The same views with no weight: keeps a rank that has nothing to do in step with the others."""
+        return replace(self, share=torch.zeros_like(self.share))
+
+    def to(self, device: torch.device | str) -> Views:
+        """The same views on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved.update({k: v.to(device, non_blocking=True) for k, v in moved.items() if isinstance(v, Tensor)})
+        return Views(**moved)
+
+
+class Method(nn.Module):
+    """A way to train. Subclasses say what to show and grade in `view`; grading itself is written once, here.
+
+    Attributes:
+        objective: the losses; set for a method and all methods inside it by `minimise`.
+        stages: how many times training starts over on data that the method has rewritten.
+        stage: the current one, from 0.
+    """
+
+    objective: Objective = Objective()
+    stages: int = 1
+    stage: int = 0
+
+    def minimise(self, objective: Objective) -> None:
+        """Sets the losses of this method and of every method inside it."""
+        for module in self.modules():
+            if isinstance(module, Method):
+                module.objective = objective
+
+    def view(self, scan: Scan, key: Key) -> list[View]:
+        """What to show and grade of one scan. Pure: the same scan and key give the same views.
+
+        Args:
+            scan: a target as `Scan.as_target` gives it, or a proxy.
+            key: of the training seed, the scan and the epoch.
+        """
+        raise NotImplementedError
+
+    def loss(self, network: Network, views: Views, key: Key) -> Losses:
+        """Terms to minimise, each `(batch,)`, of one pass through the network."""
+        del key  # drawn from by methods that need noise or several passes
+        estimate = network(views.kspace, views.encoding())
+        return self.grade(estimate, views)
+
+    def grade(self, estimate: Estimate, views: Views) -> Losses:
+        """The objective on the final image and, with log-spaced weights from 0.1 to 1, on unrolled steps."""
+        images = (*estimate.steps, estimate.image)
+        shares = torch.logspace(-1, 0, len(images)) if len(images) > 1 else torch.ones(1)
+        encoding = estimate.encoding.full()
+        weight = self.objective.sample_weight(views.weight, views.density)
+        losses: Losses = {}
+        for image, share in zip(images, shares.tolist(), strict=True):
+            terms = self.objective.grade_kspace(views.goal, encoding.forward(image), weight)
+            if views.image is not None:
+                terms |= self.objective.grade_image(views.image, image)
+            for name, term in terms.items():
+                losses[name] = losses[name] + share * term if name in losses else share * term
+        if estimate.penalty is not None and self.objective.penalty > 0:
+            losses["penalty"] = self.objective.penalty * estimate.penalty
+        return losses
+
+    def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
+        """The final reconstruction, from all samples of a batch."""
+        estimate: Estimate = network(batch.kspace, batch.encoding())
+        return estimate
+
+    def prepare(self, masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> None:
+        """Receives the target's masks Ω∖Γ, by shape, once before training."""
+        for child in self.children():
+            if isinstance(child, Method):
+                child.prepare(masks)
+
+    def begin(self, stage: int, teacher: Mapping[str, Tensor]) -> None:
+        """Starts a stage.
+
+        Args:
+            stage: from 0.
+            teacher: images `(sets, y, x)` by scan id, made by the network at the end of the stage before;
+                empty in stage 0.
+        """
+        self.stage = stage
+        for child in self.children():
+            if isinstance(child, Method):
+                child.begin(stage, teacher)
+
+    def extra_repr(self) -> str:
+        """The settings, for logs."""
+        return ", ".join(f"{name}={value}" for name, value in self._settings().items())
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and name not in ("training", "objective", "bank", "teacher")
+        }

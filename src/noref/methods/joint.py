@@ -1,0 +1,33 @@
+"""JSSL: targets learn from themselves, proxies from their references."""
+
+from __future__ import annotations
+
+from noref.errors import NorefError
+from noref.methods.base import Method, View
+from noref.scan import Role, Scan
+from noref.seeding import Key
+
+
+class Joint(Method):
+    """One network, two kinds of scan at once (JSSL; Yiasemis et al., arXiv 2311.15856).
+
+    Args:
+        target: method for undersampled scans of the target anatomy.
+        proxy: method for fully sampled scans of other anatomies.
+        weight: λ, the weight of a target's loss; a proxy's is 1 − λ.
+    """
+
+    def __init__(self, target: Method, proxy: Method, weight: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < weight <= 1:
+            raise NorefError(f"Joint: weight is {weight}; give a share of the loss above 0 and up to 1")
+        if target.stages > 1 and proxy.stages > 1:
+            raise NorefError("Joint: only one of target and proxy may rewrite its data in stages")
+        self.target, self.proxy, self.weight = target, proxy, weight
+        self.stages = max(target.stages, proxy.stages)
+
+    def view(self, scan: Scan, key: Key) -> list[View]:
+        """The views of the method for the scan's role."""
+        target = scan.role is Role.TARGET
+        method, share = (self.target, self.weight) if target else (self.proxy, 1 - self.weight)
+        return [view.scaled(share) for view in method.view(scan, key)]

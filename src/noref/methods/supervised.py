@@ -1,0 +1,29 @@
+"""Supervised training, for proxies and as the oracle row of every table."""
+
+from __future__ import annotations
+
+import torch
+
+from noref.errors import NorefError
+from noref.methods.base import Method, View
+from noref.scan import Scan
+from noref.seeding import Key
+
+
+class Supervised(Method):
+    """The network sees Ω and is graded on the full scan, in k-space and against its reference image."""
+
+    def view(self, scan: Scan, key: Key) -> list[View]:
+        """One view: Ω shown, everything measured graded.
+
+        Raises:
+            NorefError: if the scan has no reference.
+        """
+        del key
+        if scan.reference is None:
+            raise NorefError(
+                f"{scan.id}: supervised training needs fully sampled scans, and this one has no reference; "
+                "use the recipe default or ssdu"
+            )
+        goal = scan.kspace if scan.clean is None else scan.clean
+        return [View(scan, scan.mask, goal, weight=torch.ones(scan.shape), image=scan.reference)]

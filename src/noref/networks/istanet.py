@@ -1,0 +1,131 @@
+"""ISTA-Net+ (Zhang & Ghanem, CVPR 2018), for complex, multi-coil scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from noref.errors import NorefError
+from noref.networks.base import Estimate, Network
+from noref.physics import Encoding, to_complex
+
+
+def _kernel(outputs: int, inputs: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.xavier_normal_(torch.empty(outputs, inputs, 3, 3)))
+
+
+class Phase(nn.Module):
+    """One phase: a gradient step on the data, then a shrinkage in a learned transform domain.
+
+    `r = x − ρ (AᴴA x − Aᴴy)`,  `x = r + G(F̃(soft(F(D r), θ)))`, `F = F₂·ReLU·F₁`, `F̃ = F̃₂·ReLU·F̃₁`.
+
+    Args:
+        features: channels of the transform domain.
+        channels: of the image: 2·sets for complex images, 1 for real ones.
+    """
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        # In the published order, so that published weights can be loaded one after the other.
+        self.step = nn.Parameter(torch.tensor([0.5]))
+        self.threshold = nn.Parameter(torch.tensor([0.01]))
+        self.extract = _kernel(features, channels)
+        self.forward1 = _kernel(features, features)
+        self.forward2 = _kernel(features, features)
+        self.backward1 = _kernel(features, features)
+        self.backward2 = _kernel(features, features)
+        self.gather = _kernel(channels, features)
+
+    def forward(self, image: Tensor, start: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
+        """The next image `(batch, channels, y, x)`, and the phase's symmetry loss `(batch,)`."""
+        gradient = _normal(image, encoding) - start
+        image = image - self.step * gradient
+        extracted = F.conv2d(image, self.extract, padding=1)
+        transformed = self._pair(extracted, self.forward1, self.forward2)
+        restored = self._pair(_soft(transformed, self.threshold), self.backward1, self.backward2)
+        image = image + F.conv2d(restored, self.gather, padding=1)
+        symmetry = self._pair(transformed, self.backward1, self.backward2) - extracted
+        return image, symmetry.float().square().mean((1, 2, 3))
+
+    @staticmethod
+    def _pair(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        return F.conv2d(F.relu(F.conv2d(x, first, padding=1)), second, padding=1)
+
+
+def _soft(x: Tensor, threshold: Tensor) -> Tensor:
+    """Soft shrinkage, `sign(x)·max(|x| − θ, 0)`."""
+    threshold = threshold.to(x.dtype)
+    return F.relu(x - threshold) - F.relu(-x - threshold)
+
+
+def _normal(image: Tensor, encoding: Encoding) -> Tensor:
+    if image.shape[1] == 1:
+        real = encoding.normal_pairs(torch.cat((image, torch.zeros_like(image)), 1))
+        return real[:, :1]
+    return encoding.normal_pairs(image)
+
+
+class ISTANet(Network):
+    """ISTA-Net+: the iterative shrinkage-thresholding algorithm, unrolled, every phase with own weights.
+
+    Published (`channels=1`) it is a network for real images, `x₀ = Re(Aᴴy)` and the real part after each
+    gradient step; scanner data need `channels=2`, or 2·sets. The penalty is its symmetry loss
+    `Σ_k mean((F̃(F(D r_k)) − D r_k)²)`.
+
+    Args:
+        phases: number of unrolled iterations.
+        features: channels of the transform domain.
+        channels: 2·sets for complex images, 1 for real ones.
+        checkpointing: recompute each phase in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(
+        self, phases: int = 9, features: int = 32, channels: int = 2, checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        if channels != 1 and channels % 2:
+            raise NorefError(f"ISTANet: channels is {channels}; give 1 (real images) or 2·sets")
+        self.channels, self.checkpointing = channels, checkpointing
+        self.phases = nn.ModuleList(Phase(features, channels) for _ in range(phases))
+
+    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
+        """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
+        start = encoding.adjoint_pairs(torch.view_as_real(kspace))
+        if self.channels == 1:
+            start = start[:, :1]
+        elif start.shape[1] != self.channels:
+            raise NorefError(
+                f"ISTANet: {start.shape[1] // 2} map sets do not fit a network of {self.channels} channels; "
+                f"train it with network.channels={start.shape[1]}"
+            )
+        image, penalty = start, kspace.real.new_zeros(kspace.shape[0])
+        for phase in self.phases:
+            if self.checkpointing and torch.is_grad_enabled():
+                image, symmetry = checkpoint(phase, image, start, encoding, use_reentrant=False)
+            else:
+                image, symmetry = phase(image, start, encoding)
+            penalty = penalty + symmetry
+        if self.channels == 1:
+            image = torch.cat((image, torch.zeros_like(image)), 1)
+        return Estimate(to_complex(image), encoding, penalty=penalty)
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The phases; all of one shape, so that one compilation serves them all."""
+        return self.phases
+
+    def load_published(self, path: Path) -> None:
+        """Loads weights saved by the authors' code, whose parameters stand in the same order.
+
+        Raises:
+            NorefError: if the file holds other shapes.
+        """
+        theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())
+        ours = self.state_dict()
+        if [tuple(t.shape) for t in theirs] != [tuple(t.shape) for t in ours.values()]:
+            raise NorefError(f"{path}: no ISTA-Net+ weights of this size; check phases and features")
+        self.load_state_dict(dict(zip(ours, theirs, strict=True)))

@@ -1,0 +1,1 @@
+"""Which part of k-space anyone gets to see."""

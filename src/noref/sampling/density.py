@@ -1,0 +1,82 @@
+"""The inverse sampling density: what makes a mean over samples stand for a mean over k-space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from noref.sampling.draw import sampled_in_lines
+
+CAP = 100.0
+"""Largest inverse density; above it a single sample would carry the score."""
+
+_COUNTS = 16.0
+"""Expected samples under the smoothing window wanted everywhere."""
+
+
+def _smooth(array: Tensor, widths: tuple[float, float]) -> Tensor:
+    """Gaussian smoothing of `(ky, kx)` along both axes, zeros outside."""
+    for axis, width in enumerate(widths):
+        if width > 0:
+            index = torch.arange(array.shape[axis], dtype=array.dtype)
+            kernel = torch.exp(-0.5 * ((index[:, None] - index) / width) ** 2)
+            array = torch.tensordot(kernel, array, dims=([1], [axis])).movedim(0, axis)
+    return array
+
+
+def sampling_density(masks: Sequence[Tensor]) -> Tensor:
+    """The probability with which an acquisition holds each sample, from the masks it made.
+
+    One where every mask holds the sample (the ACS); elsewhere the mean of the masks, smoothed by the
+    narrowest Gaussian window (0, 1, 2, 4, … samples) that expects 16 samples everywhere. A single mask gives
+    its local density, `1/R` for equispaced lines.
+
+    Args:
+        masks: bool `(ky, kx)` of equal shape; Ω∖Γ of every scan of a data set.
+
+    Returns:
+        float32 `(ky, kx)` in (0, 1], at least `1 / CAP`.
+    """
+    stacked = torch.stack(list(masks)).to(torch.float64)
+    count, mean = len(masks), stacked.mean(0)
+    certain = _always(mean)
+    # The certain part is left out of both sums, so that it does not bleed into the density beside it.
+    inside = (~certain).to(mean.dtype)
+    lines = all(sampled_in_lines(mask) for mask in masks)
+    density = mean
+    for width in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
+        widths = (width, 0.0) if lines else (width, width)
+        held, positions = _smooth(mean * inside, widths), _smooth(inside, widths)
+        density = held / positions.clamp_min(1e-12)
+        if bool((count * held)[~certain].ge(_COUNTS).all()):
+            break
+    density = torch.where(certain, 1.0, density).clamp(1 / CAP, 1)
+    return density.to(torch.float32)
+
+
+def _always(mean: Tensor) -> Tensor:
+    """The largest centred block that every mask holds, bool `(ky, kx)`: certain, not merely frequent."""
+    full = mean == 1
+    size = [n // 2 for n in mean.shape]
+    rows, columns = (_reach(full[:, size[1]], size[0]), _reach(full[size[0]], size[1]))
+    block = torch.zeros_like(full)
+    block[slice(*rows), slice(*columns)] = True
+    return block & full
+
+
+def _reach(line: Tensor, centre: int) -> tuple[int, int]:
+    """First and past-the-last index of the run of True around `centre`."""
+    values = line.tolist()
+    start = stop = centre
+    while start > 0 and values[start - 1]:
+        start -= 1
+    while stop < len(values) and values[stop]:
+        stop += 1
+    return (start, stop) if values[centre] else (centre, centre)
+
+
+def inverse_density(density: Tensor) -> Tensor:
+    """`1 / p`, capped at `CAP`."""
+    return density.reciprocal().clamp(max=CAP)

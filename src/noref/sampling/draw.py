@@ -1,0 +1,67 @@
+"""Weighted draws without replacement, in exact counts and bounded work."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noref.seeding import Key
+
+
+def draw(candidates: Tensor, count: int, key: Key, log_weight: Tensor | None = None) -> Tensor:
+    """Exactly `count` of the candidates, one after the other with probability proportional to a weight.
+
+    The Gumbel top-k rule: the `count` largest of `log w + Gumbel noise` are a weighted sample without
+    replacement (Kool et al., ICML 2019, arXiv 1903.06059).
+
+    Args:
+        candidates: bool, any shape.
+        count: how many; at most all candidates.
+        key: the stream of random numbers.
+        log_weight: logarithm of the weights, shape of `candidates`; equal if None.
+
+    Returns:
+        bool, shape of `candidates`.
+    """
+    positions = np.flatnonzero(candidates.numpy())
+    score = key.numpy().gumbel(size=positions.size)
+    if log_weight is not None:
+        score = score + log_weight.flatten().numpy()[positions]
+    count = min(count, positions.size)
+    chosen = np.zeros(candidates.numel(), dtype=bool)
+    if count:
+        chosen[positions[np.argpartition(score, -count)[-count:]]] = True
+    return torch.from_numpy(chosen).view_as(candidates)
+
+
+def lines_of(mask: Tensor) -> Tensor:
+    """The phase-encode lines of a mask `(ky, kx)` that hold any sample, bool `(ky, 1)`."""
+    return mask.any(-1, keepdim=True)
+
+
+def sampled_in_lines(mask: Tensor) -> bool:
+    """Whether a mask `(ky, kx)` was acquired in read-out lines: all its lines hold the same samples."""
+    return bool((mask == (lines_of(mask) & mask.any(-2, keepdim=True))).all())
+
+
+def draw_units(
+    candidates: Tensor, mask: Tensor, share: float, key: Key, log_weight: Tensor | None = None
+) -> Tensor:
+    """A share of a mask's samples, drawn in the acquisition's own unit: whole lines, or points.
+
+    Args:
+        candidates: bool `(ky, kx)`, samples that may be drawn, a part of `mask`.
+        mask: bool `(ky, kx)`, of which `share` is counted, rounded to whole units.
+        share: between 0 and 1.
+        key: the stream of random numbers.
+        log_weight: logarithm of each sample's weight `(ky, kx)`; a line weighs as its centre sample does.
+
+    Returns:
+        bool `(ky, kx)`.
+    """
+    if sampled_in_lines(mask):
+        lines, total = lines_of(candidates), int(lines_of(mask).sum())
+        weight = None if log_weight is None else log_weight[:, log_weight.shape[1] // 2, None]
+        return draw(lines, round(share * total), key, weight) & candidates
+    return draw(candidates, round(share * int(mask.sum())), key, log_weight)

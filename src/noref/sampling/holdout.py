@@ -1,0 +1,74 @@
+"""Γ, the samples held out of every target: how good a reconstruction is without a reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from noref.coils.calibration import acs_box
+from noref.errors import NorefError
+from noref.physics import cartesian
+from noref.sampling.density import CAP, inverse_density
+from noref.sampling.draw import draw_units
+from noref.scan import Scan, coil_maps
+from noref.seeding import Key
+
+
+def acs_mask(mask: Tensor) -> Tensor:
+    """The fully sampled centre of a mask, bool `(ky, kx)`."""
+    inside = torch.zeros_like(mask)
+    inside[acs_box(mask)] = True
+    return inside
+
+
+def hold_out(scan: Scan, share: float, seed: int) -> Scan:
+    """The scan with Γ: a share of Ω outside the ACS, in the acquisition's own unit, fixed for life.
+
+    Args:
+        scan: with Ω.
+        share: of the samples outside the ACS, 0.05 to 0.1.
+        seed: of the data set.
+
+    Raises:
+        NorefError: if Ω has too few samples outside the ACS to hold any out.
+    """
+    outside = scan.mask & ~acs_mask(scan.mask)
+    gamma = draw_units(outside, outside, share, Key(seed, scan.id, "holdout"))
+    if not bool(gamma.any()):
+        raise NorefError(
+            f"{scan.id}: {share:.0%} of the samples outside the calibration region is less than one line or "
+            "point, so nothing is left to validate with; raise holdout"
+        )
+    return replace(scan, holdout=gamma)
+
+
+def holdout_error(scan: Scan, image: Tensor) -> float:
+    """Error on Γ of an image made from Ω∖Γ, `Σ_Γ w |y − F S x̂|² / Σ_Γ w |y|²`, `w = 1/p` capped.
+
+    The Horvitz–Thompson estimate of the NMSE over all of k-space: unweighted, Γ sees almost only low
+    frequencies on variable-density masks. Its floor is the share of noise in the held-out samples.
+
+    Args:
+        scan: with Γ and its density; without a density all samples weigh the same.
+        image: complex64 `(sets, y, x)`.
+
+    Raises:
+        NorefError: if the scan has no Γ.
+    """
+    if scan.holdout is None or not bool(scan.holdout.any()):
+        raise NorefError(f"{scan.id}: no held-out samples to score with; set holdout above 0")
+    encoding = cartesian(scan.holdout[None], coil_maps(scan)[None])
+    error = torch.where(scan.holdout, encoding.forward(image[None])[0] - scan.kspace, 0)
+    held = torch.where(scan.holdout, scan.kspace, 0)
+    weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
+    return float((weight * error.abs().square()).sum() / (weight * held.abs().square()).sum())
+
+
+def share_under_cap(scan: Scan) -> float:
+    """Share of the inverse-density weight on Γ that is not cut off by the cap."""
+    if scan.holdout is None or scan.density is None:
+        return 1.0
+    weight = inverse_density(scan.density)[scan.holdout]
+    return float(weight[weight < CAP].sum() / weight.sum())

@@ -1,0 +1,101 @@
+"""Splits of a scan's samples into what a network is shown and what it is graded on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from noref.errors import NorefError
+from noref.sampling.draw import draw, draw_units, lines_of
+from noref.sampling.holdout import acs_mask
+from noref.sampling.masks import centre_block
+from noref.scan import Scan
+from noref.seeding import Key
+
+Share = float | tuple[float, float] | list[float]
+
+
+def draw_share(share: Share, key: Key) -> float:
+    """The share itself, a uniform draw from a pair `(low, high)`, or one of a list of three or more."""
+    if isinstance(share, float | int):
+        return float(share)
+    if len(share) == 2:
+        return float(key.numpy().uniform(*share))
+    return float(key.numpy().choice(share))
+
+
+def protected(scan: Scan, centre: float) -> Tensor:
+    """Samples that are always shown, bool `(ky, kx)`.
+
+    The centre block, and the whole ACS where the maps were made from it: a Λ inside the ACS would have been
+    seen through the maps. A single coil has no maps, and a separate calibration scan is not part of Ω.
+
+    Args:
+        scan: the target.
+        centre: size of the block as a share of the matrix.
+    """
+    rows, columns = (max(2, round(centre * n)) for n in scan.shape)
+    block = centre_block(scan.shape, rows, columns)
+    if scan.coils > 1 and scan.calibration is None:
+        block |= acs_mask(scan.mask)
+    return block & scan.mask
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Divides Ω into Θ, shown, and Λ, held back: disjoint, their union Ω, `|Λ| = ρ|Ω|` exactly.
+
+    Where `ρ|Ω|` is more than what lies outside the protected centre, Λ is all of that.
+
+    Attributes:
+        weight: `uniform`, or `gaussian`: `exp(−½((k − k₀)/σ)²)` draws Λ, `σ = (n − 1)/width` per axis.
+        unit: `points`, `lines`, or `auto`: lines for scans acquired in them. Points inside an acquired line
+            are nearly given by their neighbours along the read-out.
+        share: ρ, the share given to Λ: a number, a pair to draw from uniformly, or a list to choose from.
+        centre: size of the protected centre block as a share of the matrix (the papers' 4 of 320).
+        width: of the Gaussian; 4 for SSDU, 3.5 for JSSL.
+    """
+
+    weight: Literal["uniform", "gaussian"] = "uniform"
+    unit: Literal["auto", "points", "lines"] = "auto"
+    share: Share = 0.4
+    centre: float = 4 / 320
+    width: float = 4.0
+
+    def __call__(self, scan: Scan, key: Key) -> tuple[Tensor, Tensor]:
+        """Θ and Λ of one scan, each bool `(ky, kx)`.
+
+        Raises:
+            NorefError: if Λ would be empty.
+        """
+        mask = scan.mask
+        candidates = mask & ~protected(scan, self.centre)
+        share = draw_share(self.share, key.fold("share"))
+        held = self._draw(candidates, mask, share, key)
+        if not bool(held.any()):
+            raise NorefError(
+                f"{scan.id}: a share of {share:.2f} of {int(mask.sum())} samples, {int(candidates.sum())} of "
+                "them outside the protected centre, leaves nothing to grade the network on; raise the share "
+                "or protect a smaller centre"
+            )
+        return mask & ~held, held
+
+    def _draw(self, candidates: Tensor, mask: Tensor, share: float, key: Key) -> Tensor:
+        log_weight = self._log_weight(mask) if self.weight == "gaussian" else None
+        if self.unit == "auto":
+            return draw_units(candidates, mask, share, key, log_weight)
+        if self.unit == "points":
+            return draw(candidates, round(share * int(mask.sum())), key, log_weight)
+        line_weight = None if log_weight is None else log_weight[:, log_weight.shape[1] // 2, None]
+        count = round(share * int(lines_of(mask).sum()))
+        return draw(lines_of(candidates), count, key, line_weight) & candidates
+
+    def _log_weight(self, mask: Tensor) -> Tensor:
+        axes = []
+        for n in mask.shape:
+            k = torch.arange(n, dtype=torch.float64) - n // 2
+            axes.append(-0.5 * (k / max((n - 1) / self.width, 1e-9)) ** 2)
+        return axes[0][:, None] + axes[1]

@@ -1,0 +1,345 @@
+"""The one training loop: every method, every network, every data set."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from noref.data.dataset import Dataset
+from noref.errors import NorefError
+from noref.methods.base import Method, Views
+from noref.networks.base import Network
+from noref.seeding import Key
+from noref.training import distributed
+from noref.training.checkpoint import (
+    load_checkpoint,
+    load_optimiser,
+    load_weights,
+    optimiser_tensors,
+    save_checkpoint,
+)
+from noref.training.progress import TrainingProgress
+from noref.training.settings import Training
+from noref.training.step import Step, check_compiled
+from noref.training.steps import Steps
+from noref.training.store import TeacherStore
+from noref.training.validate import score_holdout, teach
+
+
+class Interrupted(Exception):
+    """The user stopped the training; it can go on from its checkpoint."""
+
+
+@dataclass
+class Progress:
+    """Where a training stands; with the tensors, all that a checkpoint holds.
+
+    Attributes:
+        stage: from 0.
+        step: steps taken in this stage.
+        taken: steps taken in all.
+        gammas: Γ of every validation of every stage, per scan: `[stage][validation][scan]`.
+        best: mean Γ of the best weights so far in this stage, or None.
+        finished: whether all stages are done.
+        logged: length of `metrics.jsonl` in bytes.
+    """
+
+    stage: int = 0
+    step: int = 0
+    taken: int = 0
+    gammas: list[list[list[float]]] = field(default_factory=lambda: [[]])
+    best: float | None = None
+    finished: bool = False
+    logged: int = 0
+
+    def means(self) -> list[float]:
+        """Mean Γ of each validation of the current stage."""
+        return [sum(scores) / len(scores) for scores in self.gammas[self.stage]]
+
+
+class Engine:
+    """Trains a network by a method.
+
+    Args:
+        folder: of the run: checkpoint, `metrics.jsonl`, teacher images.
+        method: what to show and grade.
+        network: what to train; its weights are drawn by the caller.
+        settings: how long and how fast.
+        targets: undersampled scans with Γ, or None.
+        proxies: scans with references, or None.
+        validation: scans whose Γ selects the weights; None for no selection.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        method: Method,
+        network: Network,
+        settings: Training,
+        *,
+        targets: Dataset | None = None,
+        proxies: Dataset | None = None,
+        validation: Dataset | None = None,
+    ) -> None:
+        self.folder, self.method, self.network, self.settings = folder, method, network, settings
+        self.device = pick_device(settings.device)
+        self.targets, self.validation = targets, validation
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # an overload PyTorch leaves out
+        method.to(self.device)
+        self.steps = Steps(
+            method,
+            targets,
+            proxies,
+            batch=settings.batch,
+            mixing=settings.mixing,
+            micro_batch=settings.micro_batch,
+            seed=settings.seed,
+            rank=distributed.rank(),
+            world=distributed.world_size(),
+        )
+        self.per_stage = self.steps.per_epoch * settings.epochs
+        self.step = Step(method, network, settings.precision)
+        self.optimiser = self._optimiser()
+        self._saved = time.monotonic()
+        self._stop = False
+        if targets is not None:
+            method.prepare(targets.masks)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file to go on from."""
+        return self.folder / "checkpoint.safetensors"
+
+    def _optimiser(self) -> torch.optim.Adam:
+        return torch.optim.Adam(self.step.parameters(), lr=self.settings.lr)
+
+    def run(self) -> Progress:
+        """Trains to the end, from where the training stands; leaves the best weights in the network.
+
+        Raises:
+            Interrupted: on Ctrl-C or SIGTERM, after saving.
+            NorefError: if the loss stops being a number, or the disk is full.
+        """
+        if self.settings.compile:
+            self._compile()
+        module = distributed.wrap(self.step, self.device)
+        stages = self.method.stages
+        with (
+            self._interruptible(),
+            TrainingProgress(
+                stages * self.per_stage, self.progress.taken, quiet=distributed.rank() > 0
+            ) as display,
+        ):
+            while not self.progress.finished:
+                self._begin_stage()
+                self._stage(module, display)
+                self._end_stage(display)
+        return self.progress
+
+    def resume(self) -> None:
+        """Puts everything back to where the checkpoint left it, the log included.
+
+        Raises:
+            NorefError: if there is no checkpoint, or it is damaged, newer, or of another network.
+        """
+        groups, state = load_checkpoint(self.checkpoint)
+        load_weights(self.network, groups.get("network", {}), self.checkpoint)
+        load_weights(self.method, groups.get("method", {}), self.checkpoint)
+        load_optimiser(self.optimiser, groups.get("optimiser", {}))
+        self.best = groups.get("best", {})
+        self.progress = Progress(**state)
+        if distributed.rank() == 0 and self._log.exists():
+            with self._log.open("r+b") as file:
+                file.truncate(self.progress.logged)
+
+    def save(self) -> None:
+        """Writes the checkpoint; only the first rank does."""
+        self._saved = time.monotonic()
+        if distributed.rank() == 0:
+            groups: dict[str, dict[str, Tensor]] = {
+                "network": self.network.state_dict(),
+                "method": self.method.state_dict(),
+                "optimiser": optimiser_tensors(self.optimiser),
+                "best": self.best,
+            }
+            save_checkpoint(self.checkpoint, groups, asdict(self.progress))
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Appends a line to `metrics.jsonl`."""
+        if distributed.rank() == 0:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                self.progress.logged = file.tell()
+
+    def _begin_stage(self) -> None:
+        stage = self.progress.stage
+        store: Mapping[str, Tensor] = {}
+        if stage > 0 and self.targets is not None:
+            teacher = TeacherStore(self.folder / "teacher" / f"stage-{stage}")
+            # Between stages the network still is the teacher; on resuming later, the store is complete.
+            if self.progress.step == 0:
+                teach(self.method, self.network, self.targets, teacher, self.device)
+            store = teacher
+        self.method.begin(stage, store)
+
+    def _stage(self, module: torch.nn.Module, display: TrainingProgress) -> None:
+        first = self.progress.step
+        loader = DataLoader(
+            self.steps,
+            batch_size=None,
+            sampler=range(first, self.per_stage),
+            num_workers=self.settings.workers,
+        )
+        for step, micro_batches in zip(range(first, self.per_stage), loader, strict=True):
+            loss, terms = self._optimise(module, step, micro_batches)
+            self.progress.step, self.progress.taken = step + 1, self.progress.taken + 1
+            epoch = step // self.steps.per_epoch
+            display.step(self.progress.taken, self.progress.stage, epoch, loss)
+            if self.progress.taken % self.settings.log_every == 0:
+                self.log({**self._place(epoch), "loss": loss, **terms, "lr": self._rate(step)})
+            if (step + 1) % (self.settings.validate_every * self.steps.per_epoch) == 0 or self._last():
+                self._validate(epoch, display)
+                if self._flat():
+                    display.line(f"Γ has not improved for {self.settings.patience} validations: stage ends")
+                    break
+            self._save_if_due()
+
+    def _place(self, epoch: int) -> dict[str, int]:
+        return {"step": self.progress.taken, "epoch": epoch, "stage": self.progress.stage}
+
+    def _last(self) -> bool:
+        return self.progress.step == self.per_stage
+
+    def _rate(self, step: int) -> float:
+        return self.settings.learning_rate(self.progress.stage, step, self.per_stage, self.progress.means())
+
+    def _optimise(
+        self, module: torch.nn.Module, step: int, micro_batches: list[Views]
+    ) -> tuple[float, dict[str, float]]:
+        """One optimiser step; returns its loss and terms, means over the views' shares."""
+        share = torch.stack([views.share.sum() for views in micro_batches]).sum().to(self.device)
+        weight = distributed.total(share)
+        key = Key(self.settings.seed, "", "loss", step).fold(self.progress.stage)
+        sums: dict[str, Tensor] = {}
+        self.optimiser.zero_grad(set_to_none=True)
+        for number, views in enumerate(micro_batches):
+            with distributed.unsynchronised(module, last=number == len(micro_batches) - 1):
+                loss, terms = module(views.to(self.device), key)
+                # Ranks average their gradients: times their number, the sum over all views is left.
+                (loss * distributed.world_size() / weight).backward()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + term
+        # One exchange for the log and for the wish to stop, so that no rank goes on alone.
+        stop = torch.tensor(float(self._stop), device=self.device)
+        *values, stops = distributed.total(
+            torch.stack([*(sums[name] / weight for name in sorted(sums)), stop])
+        )
+        self._stop = bool(stops)
+        named = {name: float(value) for name, value in zip(sorted(sums), values, strict=True)}
+        total = sum(named.values())
+        if not math.isfinite(total):
+            raise NorefError(
+                f"{self.folder}: the loss is {total} at step {self.progress.taken}; lower training.lr, or "
+                "look for broken scans with noref inspect"
+            )
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.settings.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate(step)
+        self.optimiser.step()
+        return total, named
+
+    def _validate(self, epoch: int, display: TrainingProgress) -> None:
+        if self.validation is None:
+            return
+        scores = score_holdout(
+            self.method, self.network, self.validation, self.settings.validation_scans, self.device
+        )
+        gamma = sum(scores) / len(scores)
+        self.progress.gammas[self.progress.stage].append(scores)
+        if self.progress.best is None or gamma < self.progress.best:
+            self.progress.best = gamma
+            self.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        display.gamma(gamma)
+        self.log({**self._place(epoch), "gamma": gamma})
+
+    def _flat(self) -> bool:
+        """Whether Γ has gone `patience` validations without improving."""
+        means, patience = self.progress.means(), self.settings.patience
+        return bool(patience and means) and len(means) - 1 - means.index(min(means)) >= patience
+
+    def _end_stage(self, display: TrainingProgress) -> None:
+        """Goes on from the best weights: to the end, or with a fresh optimiser to the next stage."""
+        if self.best:
+            self.network.load_state_dict(self.best)
+            display.line(f"stage {self.progress.stage}: best Γ {self.progress.best:.4f}")
+        if self.progress.stage + 1 < self.method.stages:
+            self.progress.stage, self.progress.step, self.progress.best = self.progress.stage + 1, 0, None
+            self.progress.gammas.append([])
+            self.best = {}
+            self.optimiser = self._optimiser()
+        else:
+            self.progress.finished = True
+        self.save()
+
+    def _compile(self) -> None:
+        views = self.steps[self.progress.step][0].to(self.device)
+        difference = check_compiled(self.step, views, Key(self.settings.seed, "", "compile"))
+        if not difference < 1e-3:
+            raise NorefError(
+                f"the compiled network's gradients differ from the eager ones by {difference:.1e}; "
+                "train with training.compile=false"
+            )
+
+    def _save_if_due(self) -> None:
+        due = time.monotonic() - self._saved >= self.settings.save_every
+        if self._stop:
+            self.save()
+            raise Interrupted
+        if due:
+            self.save()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the training after the step under way."""
+
+        def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is Python's
+            self._stop = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU of this process, or the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")

@@ -1,0 +1,98 @@
+"""Optimiser steps: which scans meet, stacked how, on which rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.utils.data import Dataset as TorchDataset
+
+from noref.data.dataset import Dataset, visits
+from noref.methods.base import Method, View, Views
+from noref.scan import Role
+from noref.seeding import Key
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One scan's turn."""
+
+    role: Role
+    index: int
+    epoch: int
+
+
+class Steps(TorchDataset[list[Views]]):
+    """The steps of a training, as a pure function of their number: step `t` is the same whenever it is asked.
+
+    A step holds `batch` scans, a share of them proxies, whatever their shapes. Scans of one role and shape
+    are stacked in micro-batches; these are dealt out to the ranks, each of which gets equally many, padded
+    by idle ones.
+
+    Args:
+        method: makes the views.
+        targets: undersampled scans, or None.
+        proxies: scans with references, or None.
+        batch: scans per step, over all ranks.
+        mixing: share of proxies in a step where there are both.
+        micro_batch: scans per pass through the network; None for as many as the step has.
+        seed: of the training.
+        rank: of this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        targets: Dataset | None,
+        proxies: Dataset | None,
+        *,
+        batch: int,
+        mixing: float = 0.5,
+        micro_batch: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.method, self.seed, self.rank, self.world = method, seed, rank, world
+        self.micro_batch = micro_batch or batch
+        given = {Role.TARGET: targets, Role.PROXY: proxies}
+        self.sets = {role: dataset for role, dataset in given.items() if dataset is not None}
+        number_of_proxies = round(mixing * batch) if targets and proxies else (batch if proxies else 0)
+        if targets and proxies:
+            number_of_proxies = min(max(number_of_proxies, 1), batch - 1)
+        self.numbers = {Role.PROXY: number_of_proxies, Role.TARGET: batch - number_of_proxies}
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps until every target (without targets, every proxy) has been visited once, rounded up."""
+        role = Role.TARGET if Role.TARGET in self.sets else Role.PROXY
+        return -(-len(self.sets[role]) // self.numbers[role])
+
+    def plan(self, step: int) -> list[list[Visit]]:
+        """The micro-batches of a step, over all ranks."""
+        stacks: dict[tuple[Role, tuple[int, ...]], list[Visit]] = {}
+        for role, dataset in self.sets.items():
+            number = self.numbers[role]
+            for index, epoch in visits(len(dataset), self.seed, role, step * number, number):
+                stacks.setdefault((role, dataset.buckets[index]), []).append(Visit(role, index, epoch))
+        chunks = []
+        for stack in stacks.values():
+            size = min(self.micro_batch, -(-len(stack) // self.world))
+            chunks += [stack[i : i + size] for i in range(0, len(stack), size)]
+        return chunks
+
+    def views(self, visit: Visit) -> list[View]:
+        """What the method makes of a scan; of a target it sees Ω∖Γ alone."""
+        scan = self.sets[visit.role].scan(visit.index, visit.epoch)
+        key = Key(self.seed, scan.id, "view", visit.epoch).fold(self.method.stage)
+        return self.method.view(scan.as_target() if visit.role is Role.TARGET else scan, key)
+
+    def __getitem__(self, step: int) -> list[Views]:
+        chunks = self.plan(step)
+        mine = [self._stack(chunk) for chunk in chunks[self.rank :: self.world]]
+        while len(mine) < -(-len(chunks) // self.world):
+            mine.append(mine[-1].idle() if mine else self._stack(chunks[0]).idle())
+        return mine
+
+    def _stack(self, chunk: list[Visit]) -> Views:
+        return Views.of([view for visit in chunk for view in self.views(visit)])

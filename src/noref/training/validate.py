@@ -1,0 +1,48 @@
+"""Scoring a network on Γ, and making teacher images: passes without gradients."""
+
+from __future__ import annotations
+
+import torch
+
+from noref.data.dataset import Dataset
+from noref.methods.base import Method
+from noref.networks.base import Network
+from noref.sampling.holdout import holdout_error
+from noref.scan import Scan, ScanBatch
+from noref.training.distributed import barrier, rank, total, world_size
+from noref.training.store import TeacherStore
+
+
+@torch.no_grad()
+def reconstruct_target(method: Method, network: Network, scan: Scan, device: torch.device) -> torch.Tensor:
+    """The image `(sets, y, x)` that the method and network make of Ω∖Γ."""
+    batch = ScanBatch.of([scan.as_target()]).to(device)
+    return method.reconstruct(network, batch).image[0].cpu()
+
+
+def score_holdout(
+    method: Method, network: Network, dataset: Dataset, limit: int, device: torch.device
+) -> list[float]:
+    """Γ of up to `limit` scans, spread evenly over the data set; shared out over the processes."""
+    number = min(limit, len(dataset))
+    scores = torch.zeros(number, dtype=torch.float64)
+    network.eval()
+    for position in range(rank(), number, world_size()):
+        scan = dataset[position * len(dataset) // number]
+        scores[position] = holdout_error(scan, reconstruct_target(method, network, scan, device))
+    network.train()
+    # Summed where the backend can: NCCL reduces tensors on the device only.
+    return [float(score) for score in total(scores.to(device)).cpu()]
+
+
+def teach(
+    method: Method, network: Network, dataset: Dataset, store: TeacherStore, device: torch.device
+) -> None:
+    """Fills the store with the image of every scan that it does not hold yet."""
+    network.eval()
+    for index in range(rank(), len(dataset), world_size()):
+        scan = dataset[index]
+        if scan.id not in store:
+            store.put(scan.id, reconstruct_target(method, network, scan, device))
+    network.train()
+    barrier()

@@ -1,0 +1,164 @@
+"""`noref inspect`: what is in a file, before anything is done with it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from noref import formats
+from noref.coils.calibration import acs_box
+from noref.formats import png
+from noref.physics import ifft2c
+from noref.scan import Scan, padding_of
+
+Axes = Annotated[
+    str | None,
+    typer.Option(help="Names of an array's axes, as in 'coils,kx,ky' or 'slice,y,x'; '-' drops one."),
+]
+Key = Annotated[str | None, typer.Option(help="Which array of the file.")]
+Domain = Annotated[Literal["kspace", "image"], typer.Option(help="What the array holds.")]
+MaskKey = Annotated[str | None, typer.Option(help="Which array of the file is the mask.")]
+
+MIN_SAMPLES = 50
+"""Fewer samples than this say nothing about the noise."""
+
+
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Raw data of any format that noref reads.")],
+    axes: Axes = None,
+    key: Key = None,
+    domain: Domain = "kspace",
+    mask_key: MaskKey = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG to write: zero-filled image and mask, a row a file.")
+    ] = None,
+) -> None:
+    """Say what is in files: matrix, coils, acceleration, calibration, noise; with --picture, show it."""
+    console = Console(soft_wrap=True)
+    rows = []
+    for path in files:
+        slices = formats.read(path, axes=axes, key=key, domain=domain, mask_key=mask_key)
+        middle = len(slices) // 2
+        scan = slices[middle]
+        _show(console, path, {**describe_file(slices, middle), **describe(scan)})
+        rows.append(np.concatenate([png.grey(zero_filled(scan).numpy()), _mask_picture(scan)], axis=1))
+    if picture is not None:
+        png.save(picture, _stacked(rows))
+        console.print(f"picture: {picture}", highlight=False)
+
+
+def describe_file(slices: formats.Slices, chosen: int) -> dict[str, str]:
+    """What is known of a file without reading k-space, and which slice the rest is about."""
+    count = (
+        f"{len(slices)}" if len(slices) == 1 else f"{len(slices)}; what follows is about {slices.ids[chosen]}"
+    )
+    return {"format": slices.format, "slices": count}
+
+
+def describe(scan: Scan) -> dict[str, str]:
+    """What a slice holds, as names and texts for people."""
+    header = scan.header
+    padding = int(padding_of(scan).sum())
+    geometry = [
+        f"crop {header.crop[0]} × {header.crop[1]}" if header.crop else "",
+        "spacing " + " × ".join(f"{mm:.3g}" for mm in header.spacing) + " mm" if header.spacing else "",
+        "placed in the scanner" if header.position and header.directions else "",
+        f"protocol {header.protocol}" if header.protocol else "",
+    ]
+    return {
+        "matrix": f"{scan.shape[0]} × {scan.shape[1]} (ky × kx)",
+        "coils": str(scan.coils) + (", with maps" if scan.maps is not None else ""),
+        "sampling": describe_sampling(scan),
+        "padding": f"{padding / scan.mask.numel():.1%} of k-space are known zeros" if padding else "none",
+        "noise": describe_noise(scan),
+        "raw": "yes" if scan.raw else "no, made from images",
+        "reference": _references(scan),
+        "header": ", ".join(filter(None, geometry)) or "none",
+    }
+
+
+def describe_sampling(scan: Scan) -> str:
+    """Pattern, acceleration (the ACS counted, padding left out) and size of the ACS."""
+    if (scan.mask | padding_of(scan)).all():
+        return "full"
+    rows, columns = acs_box(scan.mask)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    lines, samples = scan.mask.any(1), scan.mask.any(0)
+    acs = f"ACS {height} × {width}"
+    if not torch.equal(scan.mask, lines[:, None] & samples):
+        pattern = "2-D"
+    elif lines.all():
+        pattern = "lines along ky (swap ky and kx if that is the read-out)"
+    elif samples.all():
+        pattern, acs = "lines", f"ACS {height} lines"
+    else:
+        pattern = f"lines, {int(samples.sum())} of {len(samples)} samples of the read-out"
+    facts = [pattern, f"R = {scan.acceleration:.2f}", acs if height else "no ACS"]
+    if (scan.measured & ~scan.mask).any():
+        facts.append(f"{scan.measured.float().mean():.0%} of k-space measured")
+    return ", ".join(facts)
+
+
+def describe_noise(scan: Scan) -> str:
+    """The noise level and where it was read off."""
+    level, region = noise_level(scan)
+    if level is None:
+        return "not estimated: " + region
+    bright = float(np.percentile(zero_filled(scan).numpy(), png.WINDOW)) / level if level else math.inf
+    return f"σ = {level:.3g} a coil sample, from the {region} of k-space; bright tissue is {bright:.0f} σ"
+
+
+def noise_level(scan: Scan) -> tuple[float | None, str]:
+    """Standard deviation σ of complex noise in one sample of the median coil, and the region it is from.
+
+    `σ² = median |y|² / ln 2` over measured samples in the corners of k-space, or along its border if the
+    corners were not measured. Signal that reaches there makes it an upper bound.
+    """
+    radius = [(torch.arange(n) - n // 2).abs() / (n / 2) for n in scan.shape]
+    y, x = radius[0][:, None], radius[1][None, :]
+    for region, where in (("corners", torch.minimum(y, x) > 0.85), ("border", torch.maximum(y, x) > 0.9)):
+        chosen = where & scan.measured
+        if int(chosen.sum()) >= MIN_SAMPLES:
+            power = scan.kspace[..., chosen].abs().square().median(-1).values / math.log(2)
+            return float(power.median().sqrt()), region
+    return None, "too little of the border of k-space was measured"
+
+
+def zero_filled(scan: Scan) -> Tensor:
+    """Root sum of squares of the coil images `(y, x)` of Ω, zeros elsewhere."""
+    return ifft2c(scan.undersampled(scan.mask).kspace).abs().square().sum(-3).sqrt()
+
+
+def _references(scan: Scan) -> str:
+    found = {"noiseless k-space": scan.clean is not None, "RSS image": scan.rss is not None}
+    return ", ".join(name for name, there in found.items() if there) or "none"
+
+
+def _mask_picture(scan: Scan) -> NDArray[np.uint8]:
+    """White where shown, grey where padded."""
+    return np.asarray(scan.mask.numpy() * 255 + padding_of(scan).numpy() * 90, np.uint8)
+
+
+def _stacked(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
+
+
+def _show(console: Console, path: Path, facts: dict[str, str]) -> None:
+    if not console.is_terminal:
+        for line in (str(path), *(f"  {name}: {fact}" for name, fact in facts.items())):
+            console.print(line, highlight=False, markup=False)
+        return
+    table = Table(title=str(path), show_header=False, title_justify="left")
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    console.print(table)

@@ -1,0 +1,127 @@
+"""What all readers share: lazy slices, ids, and checks of k-space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, overload
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from noref.errors import NorefError
+from noref.scan import Role, Scan
+
+STRAY_ZEROS = 0.01
+"""Largest share of exact zeros inside fully sampled k-space that are taken for measured values."""
+
+
+COMPOUNDS = (("r", "i"), ("real", "imag"))
+"""How HDF5 files write complex numbers: h5py and fastMRI, MATLAB."""
+
+
+class Slices(Sequence[Scan], ABC):
+    """The slices of one file, each read when it is asked for.
+
+    No file stays open between two reads, so the object can be pickled and shared with forked workers.
+
+    Attributes:
+        path: of the file.
+        format: its name, for people.
+        ids: `subject/scan/slice` of every slice, known without reading k-space.
+        role: what the scans are to the training.
+    """
+
+    format: str
+
+    def __init__(self, path: Path, ids: Sequence[str], role: Role) -> None:
+        self.path = path
+        self.ids = tuple(ids)
+        self.role = role
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Scan: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Scan]: ...
+    def __getitem__(self, index: int | slice) -> Scan | list[Scan]:
+        if isinstance(index, slice):
+            return [self._read(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.path} has {len(self)} slices, not slice {index}")
+        return self._read(index % len(self))
+
+    @abstractmethod
+    def _read(self, index: int) -> Scan:
+        """The scan at `0 ≤ index < len(self)`."""
+
+
+def scan_id(subject: str, scan: str, index: int) -> str:
+    """`subject/scan/slice`, the slice counted from 000; a slash inside a name becomes an underscore."""
+    return f"{subject.replace('/', '_')}/{scan.replace('/', '_')}/{index:03d}"
+
+
+def damaged(path: Path, error: Exception) -> NorefError:
+    """What to raise when a file has the signature of its format but cannot be read."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return NorefError(f"{path}: damaged or incomplete ({reason}); copy or export it again")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file, open for reading inside the block.
+
+    Raises:
+        NorefError: if it cannot be opened, or read inside the block.
+    """
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except OSError as error:
+        raise damaged(path, error) from error
+
+
+def numeric(dtype: np.dtype[Any]) -> bool:
+    """Whether an array of this type holds real or complex numbers."""
+    return dtype.kind in "biufc" or dtype.names in COMPOUNDS
+
+
+def as_complex64(array: NDArray[Any]) -> NDArray[np.complex64]:
+    """Real, complex and compound `(r, i)` or `(real, imag)` arrays of any precision as complex64."""
+    if array.dtype.names is not None:
+        real, imag = array.dtype.names
+        array = array[real] + 1j * array[imag]
+    return np.array(array, np.complex64, order="C")
+
+
+def to_kspace(array: NDArray[Any], where: str) -> Tensor:
+    """k-space as complex64, refused where nobody could learn from it.
+
+    Raises:
+        NorefError: if it holds NaN or infinity, or nothing but zeros.
+    """
+    kspace = torch.from_numpy(as_complex64(array))
+    if not torch.isfinite(torch.view_as_real(kspace)).all():
+        raise NorefError(f"{where}: k-space holds NaN or infinity; leave this slice out or export it again")
+    if not kspace.any():
+        raise NorefError(f"{where}: k-space is all zeros; leave this slice out or export it again")
+    return kspace
+
+
+def sampled(kspace: Tensor) -> Tensor:
+    """Which samples of k-space `(coils, ky, kx)` were measured, bool `(ky, kx)`, judged by exact zeros.
+
+    A sample is measured where any coil is nonzero. If that is all but a few per thousand of what lies outside
+    whole lines of zeros, the few are values that happen to be zero, and only the lines were left out.
+    """
+    nonzero = (kspace != 0).any(-3)
+    lines = nonzero.any(-1, keepdim=True) & nonzero.any(-2, keepdim=True)
+    stray = int((lines & ~nonzero).sum())
+    return lines if stray <= STRAY_ZEROS * int(lines.sum()) else nonzero

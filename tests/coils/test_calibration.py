@@ -76,11 +76,23 @@ def test_nothing_where_the_centre_was_not_sampled() -> None:
 
 def test_calibration_leaves_the_holdout_alone() -> None:
     mask = torch.zeros(16, 10, dtype=torch.bool)
-    mask[4:12] = True
+    mask[2:14] = True
     holdout = torch.zeros_like(mask)
-    holdout[10:12] = True
+    holdout[2:4] = holdout[12:14] = True
     scan = replace(_scan(mask), holdout=holdout)
-    assert torch.equal(calibration(scan), scan.kspace[:, 4:10])
+    assert torch.equal(calibration(scan), scan.kspace[:, 4:12])
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "kept"),
+    [(4, 12, (4, 12)), (3, 14, (3, 14)), (2, 9, (7, 9)), (7, 16, (7, 10)), (5, 12, (5, 12)), (8, 12, (8, 9))],
+)
+def test_calibration_lies_evenly_around_the_centre(start: int, stop: int, kept: tuple[int, int]) -> None:
+    mask = torch.zeros(16, 10, dtype=torch.bool)
+    mask[start:stop] = True
+    scan = _scan(mask)
+    assert torch.equal(calibration(scan), scan.kspace[:, slice(*kept)])
+    assert (kept[1] - kept[0]) // 2 == 8 - kept[0]
 
 
 def test_a_separate_calibration_scan_comes_first() -> None:

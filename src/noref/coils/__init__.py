@@ -1,5 +1,7 @@
 """Coil sensitivity maps and what they are made of."""
 
 from noref.coils.calibration import acs_box, calibration
+from noref.coils.espirit import espirit
+from noref.coils.maps import acs_maps, estimate_maps
 
-__all__ = ["acs_box", "calibration"]
+__all__ = ["acs_box", "acs_maps", "calibration", "espirit", "estimate_maps"]

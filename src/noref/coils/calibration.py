@@ -45,12 +45,22 @@ def acs_box(mask: Tensor) -> tuple[slice, slice]:
 
 
 def calibration(scan: Scan) -> Tensor:
-    """What maps may be made of: complex64 `(coils, ky, kx)`.
+    """What maps may be made of: complex64 `(coils, ky, kx)`, the centre of k-space at `N // 2`.
 
-    The scan's separate calibration k-space if it has one; otherwise the fully sampled block around the
-    centre of Ω∖Γ, which is empty where the centre was not sampled.
+    The scan's separate calibration k-space if it has one; otherwise the part of the fully sampled block of
+    Ω∖Γ that lies evenly around the centre, empty where the centre was not sampled.
     """
     if scan.calibration is not None:
         return scan.calibration
-    rows, columns = acs_box(scan.allowed)
-    return scan.kspace[..., rows, columns]
+    box = acs_box(scan.allowed)
+    rows, columns = (_centred(side, size // 2) for side, size in zip(box, scan.shape, strict=True))
+    return scan.kspace[:, rows, columns]
+
+
+def _centred(side: slice, centre: int) -> slice:
+    """The longest part of a side whose own middle, `length // 2`, is the centre."""
+    below, above = centre - side.start, side.stop - centre
+    if above <= 0:
+        return slice(0, 0)
+    reach = min(below, above)
+    return slice(centre - reach, centre + reach + (above > below))

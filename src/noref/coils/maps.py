@@ -1,0 +1,79 @@
+"""Coil maps of a scan, from nothing but what may be shown of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from noref.coils.calibration import calibration
+from noref.coils.espirit import espirit
+from noref.errors import NorefError
+from noref.physics import crop_centre, ifft2c, pad_centre
+from noref.scan import Scan
+
+MIN_LINES = 12
+"""Fewest calibration samples along either axis from which ESPIRiT is attempted."""
+
+BLOCK = 24
+"""Maps are smooth: the central 24 × 24 samples, or as many in another shape, say all there is to say."""
+
+
+def acs_maps(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Low-resolution coil images over their root sum of squares: complex64 `(1, coils, y, x)`.
+
+    `S_c = I_c / √Σ_c |I_c|²` with `I = Fᴴ W y`, `W` a Hann window over the calibration region. The maps carry
+    the phase of the object and are not cropped to it. Zero where every coil image is.
+
+    Args:
+        calibration: complex `(coils, ky, kx)`, its centre at `N // 2`.
+        shape: `(y, x)` of the maps: the whole grid of the scan.
+
+    Source: Roemer et al., The NMR phased array, MRM 16 (1990); McKenzie et al., MRM 47 (2002).
+    """
+    rows, columns = (_hann(size, calibration.device) for size in calibration.shape[-2:])
+    images = ifft2c(pad_centre(calibration * rows[:, None] * columns, shape))
+    return torch.nn.functional.normalize(images, dim=0, eps=torch.finfo(torch.float32).tiny)[None]
+
+
+def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", sets: int = 1) -> Tensor:
+    """Coil maps of a scan on its whole grid, complex64 `(sets, coils, y, x)`.
+
+    Made from the scan's separate calibration k-space, or else from the fully sampled centre of Ω∖Γ; of that
+    the central 24 × 24 samples, or as many in the shape that fewer lines leave. One coil gets ones.
+
+    Args:
+        scan: `(coils, ky, kx)`, with or without maps.
+        method: `espirit`, or `acs` for low-resolution coil images over their root sum of squares.
+        sets: number of map sets; only ESPIRiT makes more than one.
+
+    Raises:
+        NorefError: if the calibration region is too small for the method, or the method cannot make the sets.
+    """
+    if scan.coils == 1 and sets == 1:
+        return torch.ones(1, *scan.kspace.shape, dtype=scan.kspace.dtype, device=scan.kspace.device)
+    region = calibration(scan)
+    lines, samples = region.shape[-2:]
+    if sets > (scan.coils if method == "espirit" else 1):
+        raise NorefError(f"{scan.id}: {sets} map sets from {scan.coils} coil(s) by {method}; ask for fewer")
+    if method == "espirit" and min(lines, samples) < MIN_LINES:
+        raise NorefError(
+            f"{scan.id}: ESPIRiT needs {MIN_LINES} fully sampled central lines, found {lines} × {samples}; "
+            "give a separate calibration scan, take maps from the low-resolution images (acs), or learn them"
+        )
+    if lines * samples == 0:
+        raise NorefError(
+            f"{scan.id}: the centre of k-space was not sampled, so no maps can be made of it; "
+            "give a separate calibration scan or maps"
+        )
+    lines = min(lines, max(BLOCK, BLOCK**2 // samples))
+    samples = min(samples, BLOCK**2 // lines)
+    region = crop_centre(region, (lines, samples))
+    return espirit(region, scan.shape, sets=sets) if method == "espirit" else acs_maps(region, scan.shape)
+
+
+def _hann(size: int, device: torch.device) -> Tensor:
+    """`cos²(π (n − N//2) / (N + 1))`, `(N,)`: one at the centre, above zero at the ends."""
+    offset = torch.arange(size, device=device) - size // 2
+    return torch.cos(torch.pi * offset / (size + 1)).square()

@@ -1,0 +1,161 @@
+"""Scans of phantoms: moving coils, noise, and nothing that a reconstruction could know beforehand.
+
+Image and coils live on a finer grid than the scan; k-space is cropped from theirs, so that the scan holds
+what lies between its pixels (Shimron et al., PNAS 2022), and maps have to be estimated from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from noref.data import coil_models
+from noref.data.phantoms import phantom
+from noref.errors import NorefError
+from noref.formats.base import scan_id
+from noref.physics import crop_centre, fft2c
+from noref.sampling.masks import acquisition_mask
+from noref.scan import Header, Scan
+from noref.seeding import Key
+
+FINER = 2
+"""Pixels of the simulation per pixel of the scan, along each axis."""
+
+OBJECT = 0.05
+"""Pixels of the phantom brighter than this are the object."""
+
+SPACING, RANGE = 0.05, 0.8
+"""Distance between slices, and the most that all of them span, in half fields of view."""
+
+FIELD_OF_VIEW = {"brain": 240.0, "knee": 170.0, "cardiac": 380.0, "prostate": 380.0, "phantom": 240.0}
+"""Millimetres across."""
+
+AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+SAGITTAL = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-1.0, 0.0, 0.0))
+
+
+def simulate_scan(
+    anatomy: str,
+    *,
+    id: str,
+    matrix: tuple[int, int],
+    coils: int,
+    noise_db: float | None,
+    seed: int,
+    z: float = 0.0,
+    spacing: float = SPACING,
+) -> Scan:
+    """A fully sampled scan of a phantom, `y_c = crop(F S_c x)·√(N/N_fine) + n_c`, with its noiseless k-space.
+
+    `20·log10(rms of the combined image over the object / σ) = noise_db`, `σ² = E|n|²` per coil sample, white.
+
+    Args:
+        anatomy: a name in `noref.data.phantoms.ANATOMIES`.
+        id: subject/scan/slice; the subject alone decides on anatomy and coils.
+        matrix: `(ky, kx)`.
+        coils: number of coils; loops or a birdcage, as the subject has it.
+        noise_db: level of the noise; none if None.
+        seed: of the data set.
+        z: height of the slice, in half fields of view.
+        spacing: to the next slice, in the same unit; for the header.
+    """
+    subject = id.split("/", 1)[0]
+    coil_key = Key(seed, subject, "coils")
+    kind = coil_models.KINDS[int(coil_key.fold("kind").numpy().integers(len(coil_models.KINDS)))]
+    fine = (FINER * matrix[0], FINER * matrix[1])
+    image = phantom(anatomy, fine, Key(seed, subject, "phantom"), z)
+    coil_images = image * coil_models.maps(kind, coils, fine, coil_key, z)
+    clean = crop_centre(fft2c(coil_images), matrix) / FINER
+    kspace = clean
+    if noise_db is not None:
+        pixels = float((image.abs() > OBJECT).sum()) / FINER**2
+        sigma = float(torch.linalg.vector_norm(clean)) / math.sqrt(pixels) * 10 ** (-noise_db / 20)
+        generator = Key(seed, id, "noise").torch()
+        kspace = clean + sigma * torch.randn(clean.shape, dtype=clean.dtype, generator=generator)
+    everywhere = torch.ones(matrix, dtype=torch.bool)
+    return Scan(
+        id=id,
+        kspace=kspace,
+        measured=everywhere,
+        mask=everywhere,
+        clean=clean,
+        raw=False,
+        header=_header(anatomy, matrix, z, spacing),
+    )
+
+
+def _header(anatomy: str, matrix: tuple[int, int], z: float, spacing: float) -> Header:
+    millimetres = FIELD_OF_VIEW[anatomy] / 2
+    directions = SAGITTAL if anatomy == "knee" else AXIAL
+    normal = directions[2]
+    return Header(
+        crop=matrix,
+        spacing=(2 * millimetres / matrix[0], 2 * millimetres / matrix[1], spacing * millimetres),
+        position=(z * millimetres * normal[0], z * millimetres * normal[1], z * millimetres * normal[2]),
+        directions=directions,
+        protocol=f"phantom {anatomy}",
+    )
+
+
+def simulate_data(
+    anatomy: str,
+    *,
+    scans: int,
+    slices: int,
+    coils: int,
+    matrix: tuple[int, int],
+    noise_db: float | None,
+    seed: int,
+) -> Iterator[Scan]:
+    """All slices of one subject after another, each made when it is asked for.
+
+    Args:
+        anatomy: a name in `noref.data.phantoms.ANATOMIES`.
+        scans: number of subjects, `ANATOMY-0001`, ….
+        slices: of each.
+        coils: number of coils.
+        matrix: `(ky, kx)`.
+        noise_db: as in `simulate_scan`.
+        seed: of the data set.
+
+    Raises:
+        NorefError: if the anatomy is unknown or a number is too small.
+    """
+    if min(scans, slices, coils) < 1 or min(matrix) < 16:
+        raise NorefError(
+            f"{scans} scans of {slices} slices, {coils} coils, matrix {matrix[0]}×{matrix[1]}: "
+            "there must be at least one of each, and 16 pixels a side"
+        )
+    spacing = min(SPACING, RANGE / max(slices - 1, 1))
+    for number in range(1, scans + 1):
+        subject = f"{anatomy}-{number:04d}"
+        for index in range(slices):
+            yield simulate_scan(
+                anatomy,
+                id=scan_id(subject, subject, index),
+                matrix=matrix,
+                coils=coils,
+                noise_db=noise_db,
+                seed=seed,
+                z=spacing * (index - (slices - 1) / 2),
+                spacing=spacing,
+            )
+
+
+def prospective(scan: Scan, *, kind: str, acceleration: float, acs: float, seed: int) -> Scan:
+    """The scan as a scanner would have acquired it: Ω drawn for life, no reference, no clean k-space.
+
+    Args:
+        scan: fully sampled.
+        kind: of the mask, a name in `noref.sampling.masks.MASKS`.
+        acceleration: `R`, the calibration lines counted.
+        acs: calibration lines, or their share of the matrix if below 1.
+        seed: of the data set.
+
+    Raises:
+        NorefError: if the calibration lines leave no room for the acceleration.
+    """
+    mask = acquisition_mask(kind, scan.shape, acceleration, acs, Key(seed, scan.id, "mask"))
+    return scan.undersampled(mask).as_target()

@@ -1,0 +1,122 @@
+"""Paired comparisons over subjects, and how well Γ chooses between checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from noref.seeding import Key
+
+FEWEST_SUBJECTS = 6
+"""Below this, no two-sided Wilcoxon test can reach 5 %: nothing is tested, and spreads are descriptive."""
+
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one method lies from the baseline, over the subjects that both were scored on.
+
+    Attributes:
+        mean: of the paired differences, method minus baseline.
+        low: lower end of the mean's 95 % bootstrap interval; of fewer than 6 subjects the smallest.
+        high: upper end; of fewer than 6 subjects the largest.
+        subjects: how many were scored by both.
+        p: Wilcoxon's signed-rank test, two-sided, Holm-corrected; None with fewer than 6 subjects.
+    """
+
+    mean: float
+    low: float
+    high: float
+    subjects: int
+    p: float | None
+
+
+def differences(
+    baseline: Mapping[str, float], others: Mapping[str, Mapping[str, float]]
+) -> dict[str, Difference]:
+    """Compares methods with a baseline, subject by subject.
+
+    Args:
+        baseline: the baseline's score of each volume, named `subject` or `subject/scan`; the differences of a
+            subject's scans are averaged first, since they say little about other subjects.
+        others: each other method's score of each volume, by the method's name.
+
+    Returns:
+        A difference for every method that shares a subject with the baseline. Holm's correction counts the
+        methods that were tested.
+    """
+    paired = {}
+    for name, scores in others.items():
+        of_subject: dict[str, list[float]] = {}
+        for volume in [volume for volume in baseline if volume in scores]:
+            of_subject.setdefault(subject_of(volume), []).append(scores[volume] - baseline[volume])
+        if of_subject:
+            paired[name] = np.array([np.mean(deltas) for deltas in of_subject.values()])
+    p_values = holm({name: _wilcoxon(d) for name, d in paired.items() if d.size >= FEWEST_SUBJECTS})
+    return {name: _difference(deltas, p_values.get(name)) for name, deltas in paired.items()}
+
+
+def subject_of(volume: str) -> str:
+    """The subject that `subject` or `subject/scan` is of."""
+    return volume.split("/", 1)[0]
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction (Scand J Stat 1979): `max_{j ≤ i} min(1, (m − j + 1) p_(j))`."""
+    corrected, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        corrected[name] = largest
+    return corrected
+
+
+def _wilcoxon(deltas: NDArray[np.float64]) -> float:
+    return float(stats.wilcoxon(deltas).pvalue) if deltas.any() else 1.0
+
+
+def _difference(deltas: NDArray[np.float64], p: float | None) -> Difference:
+    if deltas.size < FEWEST_SUBJECTS:
+        low, high = deltas.min(), deltas.max()
+    else:
+        draws = Key(0, "", "bootstrap").numpy().integers(deltas.size, size=(_RESAMPLES, deltas.size))
+        low, high = np.percentile(deltas[draws].mean(-1), [2.5, 97.5])
+    return Difference(float(deltas.mean()), float(low), float(high), deltas.size, p)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What choosing a checkpoint by Γ costs, known only where there is a reference.
+
+    Attributes:
+        checkpoints: how many had both Γ and PSNR.
+        rank_correlation: Spearman's, between −Γ and PSNR; 1 where Γ ranks as the reference does.
+        lost: the best checkpoint's PSNR minus that of the one with the lowest Γ, dB.
+    """
+
+    checkpoints: int
+    rank_correlation: float
+    lost: float
+
+
+def choice_by_gamma(rows: Sequence[Mapping[str, Any]]) -> Choice | None:
+    """How well Γ ranks the checkpoints of a run.
+
+    Args:
+        rows: of `metrics.jsonl`; those with finite `gamma` and `psnr` are checkpoints.
+
+    Returns:
+        None with fewer than three checkpoints, or where Γ or PSNR never changes.
+    """
+    pairs = [(row["gamma"], row["psnr"]) for row in rows if "gamma" in row and "psnr" in row]
+    gamma, psnr = np.array([pair for pair in pairs if all(map(math.isfinite, pair))]).reshape(-1, 2).T
+    if len(gamma) < 3 or not np.ptp(gamma) or not np.ptp(psnr):
+        return None
+    correlation = float(stats.spearmanr(-gamma, psnr).statistic)
+    return Choice(len(gamma), correlation, float(psnr.max() - psnr[gamma.argmin()]))

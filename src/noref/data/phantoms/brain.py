@@ -30,7 +30,7 @@ def brain(c: Canvas) -> None:
     inner = _skull(c, head, tissue, fine)
     _cerebrum(c, inner, level, tissue, fine)
     if level < 0:
-        _hindbrain(c, level, tissue, fine)
+        _hindbrain(c, inner, level, tissue, fine)
         _face(c, level, tissue, fine)
 
 
@@ -119,13 +119,14 @@ def _deep(c: Canvas, level: float, tissue: dict[str, float], fine: Array) -> Non
     c.fill(c.ellipse(0, 0.02, 0.012 * swelling, 0.13, height=level + 0.03, c=0.17), fluid)
 
 
-def _hindbrain(c: Canvas, level: float, tissue: dict[str, float], fine: Array) -> None:
+def _hindbrain(c: Canvas, inner: Array, level: float, tissue: dict[str, float], fine: Array) -> None:
     """Cerebellum with its folia, brainstem, fourth ventricle and the cisterns around them."""
     base = level + 0.45
     fluid = tissue["csf"] * (1 + 0.04 * fine)
     for side in (-1, 1):
         x, y = c.jitter(f"cerebellum {side}", (0.2, 0.45), 0.02)
         lobe = c.ellipse(side * x, y, 0.3, 0.29, turn=side * 0.5, height=base, c=0.33)
+        lobe = np.maximum(lobe, inner + 0.03)
         c.fill(lobe - 0.015, fluid)
         c.fill(lobe, tissue["grey"] * (1 + 0.07 * fine))
         ring = lobe + 0.012 * c.field("folia", 0.1, 0.5)

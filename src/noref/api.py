@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from noref.config import Config, Source, build_method, build_network, check_config, load_config, save_config
@@ -20,9 +20,8 @@ from noref.methods import Method
 from noref.networks import Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.training import Engine
-from noref.training.checkpoint import load_weights
-from noref.training.distributed import barrier, process_group, rank
-from noref.training.engine import pick_device
+from noref.training.checkpoint import load_weights, save_tensors
+from noref.training.distributed import barrier, pick_device, process_group, rank
 from noref.version import __version__
 
 
@@ -86,14 +85,16 @@ def train(config: Config, *, resume: bool = False) -> Path:
 
     Raises:
         NorefError: for bad input, or if the folder holds another run.
+        Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
     folder = Path(config.output)
-    settings = config.training
-    with process_group(pick_device(settings.device)):
-        if rank() == 0:
-            claim_folder(folder, config, resume)
-        barrier()
+    with process_group(pick_device(config.training.device)):
+        check_folder(folder, config, resume)
         engine = build_engine(config)
+        # All have looked at the folder, and the input is good: only now is it this run's.
+        barrier()
+        if rank() == 0 and not (folder / "config.yaml").exists():
+            save_config(config, folder / "config.yaml")
         if resume and engine.checkpoint.exists():
             engine.resume()
         engine.run()
@@ -107,7 +108,7 @@ def build_engine(config: Config) -> Engine:
     """Data sets, method, network and engine of a configuration.
 
     Raises:
-        NorefError: if there is nothing to train on, or all target scans share one mask.
+        NorefError: if there is nothing to train or validate on, or all target scans share one mask.
     """
     given = config.data
     method, network = build_method(config), build_network(config)
@@ -123,9 +124,11 @@ def build_engine(config: Config) -> Engine:
     targets = sets.get(Role.TARGET)
     if targets is not None:
         targets.check_masks(given.force)
-    validation = targets
+    validation = targets if targets is not None and targets.how.holdout > 0 else None
     if given.validation is not None:
         validation = dataset(given.validation, Role.TARGET, given.cache_gb)
+        if validation.role is not Role.TARGET or given.validation.holdout == 0:
+            raise NorefError("data.validation: only targets with holdout above 0 can validate")
     return Engine(
         Path(config.output),
         method,
@@ -137,38 +140,35 @@ def build_engine(config: Config) -> Engine:
     )
 
 
-def claim_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Makes the run folder and writes the configuration into it.
+def check_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Refuses a run folder that holds another run, or anything else.
 
     Raises:
-        NorefError: if it holds another run, or anything else.
+        NorefError: naming the first setting that differs, if a run is resumed with other settings.
     """
     saved = folder / "config.yaml"
     if saved.exists():
         if not resume:
             raise NorefError(f"{folder}: already holds a run; go on with --resume, or give another output=")
-        before = read_config(saved)
-        if before != config:
-            raise NorefError(
-                f"{saved}: the run was started with {difference(before, config)}; resume it as it was"
-            )
-    elif folder.exists() and any(folder.iterdir()):
+        changed = difference(read_config(saved), config)
+        if changed:
+            raise NorefError(f"{saved}: the run was started with {changed}; resume it as it was")
+    elif folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise NorefError(f"{folder}: holds other files; give another output=")
-    else:
-        save_config(config, saved)
 
 
 def read_config(path: Path) -> Config:
     """The configuration that a run or model folder holds."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise NorefError(f"{path}: cannot be read ({error}); is this a run or model folder?") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise NorefError(f"{path}: cannot be read ({reason}); is this a run or model folder?") from None
     return check_config(content, str(path))
 
 
 def difference(before: Config, after: Config) -> str:
-    """The first setting in which two configurations differ, as `key=value`."""
+    """The first setting but `output` in which two configurations differ, as `key=value`; empty if none."""
 
     def flat(values: object, where: str = "") -> dict[str, object]:
         if not isinstance(values, dict):
@@ -179,22 +179,17 @@ def difference(before: Config, after: Config) -> str:
             for k, v in flat(value, f"{where}.{key}".lstrip(".")).items()
         }
 
-    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
-    key = next(key for key in [*old, *new] if old.get(key) != new.get(key))
-    return f"{key}={old.get(key)}, not {new.get(key)}"
+    old, new = (flat(config.model_dump(mode="json", exclude={"output"})) for config in (before, after))
+    changed = [key for key in [*old, *new] if old.get(key) != new.get(key)]
+    return f"{changed[0]}={old.get(changed[0])}, not {new.get(changed[0])}" if changed else ""
 
 
 def save_model(folder: Path, engine: Engine, config: Config) -> None:
-    """Writes `model.safetensors`, `config.yaml` and `README.md`."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    weights = {f"network.{name}": t.cpu().contiguous() for name, t in engine.network.state_dict().items()}
-    weights |= {f"method.{name}": t.cpu().contiguous() for name, t in engine.method.state_dict().items()}
-    with whole(folder / "model.safetensors") as temporary:
-        save_file(weights, temporary)
+    """Writes `config.yaml`, `README.md` and, last, `model.safetensors`: a folder that has it is complete."""
     save_config(config, folder / "config.yaml")
     with whole(folder / "README.md") as temporary:
         temporary.write_text(model_card(engine, config), encoding="utf-8")
+    save_tensors(folder / "model.safetensors", engine.step.state_dict())
 
 
 def model_card(engine: Engine, config: Config) -> str:
@@ -229,12 +224,13 @@ def load(path: Path | str, device: str = "auto") -> Model:
     method, network = build_method(config), build_network(config)
     try:
         weights = load_file(file)
-    except Exception as error:
+    except (SafetensorError, OSError) as error:
         raise NorefError(f"{file}: damaged ({error}); copy it again") from None
     for name, module in (("network", network), ("method", method)):
         own = {key.removeprefix(f"{name}."): t for key, t in weights.items() if key.startswith(f"{name}.")}
         load_weights(module, own, file)
-    return Model(network.to(pick_device(device)).eval(), method.to(pick_device(device)), config)
+    place = pick_device(device)
+    return Model(network.to(place).eval(), method.to(place).eval(), config)
 
 
 __all__ = ["Model", "build_engine", "dataset", "load", "load_config", "train"]

@@ -23,16 +23,17 @@ def recipes() -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def _raw(name: str) -> dict[str, Any]:
+def _raw(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """The mapping of a recipe or file, on top of what it extends."""
+    if name in extending:
+        raise NorefError(f"{name}: extends itself; give another base")
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise NorefError(
-                f"{path}: cannot be read ({error.strerror}); give a recipe or a .yaml file"
-            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise NorefError(f"{path}: cannot be read ({reason}); give a recipe or a .yaml file") from None
     elif name in recipes():
         text = (resources.files("noref.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
     else:
@@ -44,7 +45,12 @@ def _raw(name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise NorefError(f"{name}: holds {type(content).__name__}, not keys and values")
     base = content.pop("extends", None)
-    return content if base is None else merge(_raw(str(base)), content)
+    if base is None:
+        return content
+    base = str(base)
+    if base.endswith((".yaml", ".yml")):
+        base = str(path.parent / base)
+    return merge(_raw(base, (*extending, name)), content)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def check_config(raw: dict[str, Any], name: str) -> Config:
         return Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = _fields(first["loc"][:-1])
             raise NorefError(f"{name}: {where} is unknown; {nearest(str(first['loc'][-1]), known)}") from None

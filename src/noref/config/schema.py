@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noref.data.prepare import Preparation
 from noref.formats import Domain
@@ -42,6 +42,7 @@ class Data(BaseModel):
         target: undersampled scans.
         proxy: fully sampled scans of other anatomies.
         validation: target scans whose Γ selects the weights; without them, Γ of the training scans does.
+            What is not said of them is as for the target.
         force: train although all scans share one mask.
         cache_gb: GiB of prepared scans kept in memory.
     """
@@ -53,6 +54,17 @@ class Data(BaseModel):
     validation: Source | None = None
     force: bool = False
     cache_gb: float = Field(4.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validate_like_target(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        target, validation = given.get("target"), given.get("validation")
+        if not (isinstance(target, dict) and isinstance(validation, dict)):
+            return given
+        shared = {key: value for key, value in target.items() if key not in ("role", "subjects")}
+        return {**given, "validation": {**shared, **validation}}
 
 
 class Config(BaseModel):

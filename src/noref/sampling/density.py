@@ -12,8 +12,8 @@ from noref.sampling.draw import sampled_in_lines
 CAP = 100.0
 """Largest inverse density; above it a single sample would carry the score."""
 
-_COUNTS = 16.0
-"""Expected samples under the smoothing window wanted everywhere."""
+_COUNTS = 32.0
+"""Samples that a smoothing window should expect."""
 
 
 def _smooth(array: Tensor, widths: tuple[float, float]) -> Tensor:
@@ -29,9 +29,9 @@ def _smooth(array: Tensor, widths: tuple[float, float]) -> Tensor:
 def sampling_density(masks: Sequence[Tensor]) -> Tensor:
     """The probability with which an acquisition holds each sample, from the masks it made.
 
-    One where every mask holds the sample (the ACS); elsewhere the mean of the masks, smoothed by the
-    narrowest Gaussian window (0, 1, 2, 4, … samples) that expects 16 samples everywhere. A single mask gives
-    its local density, `1/R` for equispaced lines.
+    One in the centre that every mask holds (the ACS); elsewhere the mean of the masks, at each position under
+    the narrowest Gaussian window (0, 1, 2, 4, … samples) that expects 32 samples. A single mask gives its
+    local density, `1/R` for equispaced lines.
 
     Args:
         masks: bool `(ky, kx)` of equal shape; Ω∖Γ of every scan of a data set.
@@ -45,12 +45,13 @@ def sampling_density(masks: Sequence[Tensor]) -> Tensor:
     # The certain part is left out of both sums, so that it does not bleed into the density beside it.
     inside = (~certain).to(mean.dtype)
     lines = all(sampled_in_lines(mask) for mask in masks)
-    density = mean
+    density, settled = mean, certain
     for width in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         widths = (width, 0.0) if lines else (width, width)
         held, positions = _smooth(mean * inside, widths), _smooth(inside, widths)
-        density = held / positions.clamp_min(1e-12)
-        if bool((count * held)[~certain].ge(_COUNTS).all()):
+        density = torch.where(settled, density, held / positions.clamp_min(1e-12))
+        settled = settled | (count * held >= _COUNTS)
+        if bool(settled.all()):
             break
     density = torch.where(certain, 1.0, density).clamp(1 / CAP, 1)
     return density.to(torch.float32)

@@ -40,6 +40,11 @@ def lines_of(mask: Tensor) -> Tensor:
     return mask.any(-1, keepdim=True)
 
 
+def whole_lines(candidates: Tensor, mask: Tensor) -> Tensor:
+    """The lines of `mask` all of whose samples are candidates, bool `(ky, 1)`."""
+    return lines_of(candidates) & ~lines_of(mask & ~candidates)
+
+
 def sampled_in_lines(mask: Tensor) -> bool:
     """Whether a mask `(ky, kx)` was acquired in read-out lines: all its lines hold the same samples."""
     return bool((mask == (lines_of(mask) & mask.any(-2, keepdim=True))).all())
@@ -51,8 +56,8 @@ def draw_units(
     """A share of a mask's samples, drawn in the acquisition's own unit: whole lines, or points.
 
     Args:
-        candidates: bool `(ky, kx)`, samples that may be drawn, a part of `mask`.
-        mask: bool `(ky, kx)`, of which `share` is counted, rounded to whole units.
+        candidates: bool `(ky, kx)`, samples that may be drawn, a part of `mask`; a line with others is left.
+        mask: bool `(ky, kx)`, of which `share` is counted, rounded to whole units, at least one.
         share: between 0 and 1.
         key: the stream of random numbers.
         log_weight: logarithm of each sample's weight `(ky, kx)`; a line weighs as its centre sample does.
@@ -61,7 +66,7 @@ def draw_units(
         bool `(ky, kx)`.
     """
     if sampled_in_lines(mask):
-        lines, total = lines_of(candidates), int(lines_of(mask).sum())
+        lines, total = whole_lines(candidates, mask), int(lines_of(mask).sum())
         weight = None if log_weight is None else log_weight[:, log_weight.shape[1] // 2, None]
-        return draw(lines, round(share * total), key, weight) & candidates
-    return draw(candidates, round(share * int(mask.sum())), key, log_weight)
+        return draw(lines, max(round(share * total), 1), key, weight) & candidates
+    return draw(candidates, max(round(share * int(mask.sum())), 1), key, log_weight)

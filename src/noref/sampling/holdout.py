@@ -32,14 +32,14 @@ def hold_out(scan: Scan, share: float, seed: int) -> Scan:
         seed: of the data set.
 
     Raises:
-        NorefError: if Ω has too few samples outside the ACS to hold any out.
+        NorefError: if Ω has no samples outside the ACS to hold out.
     """
     outside = scan.mask & ~acs_mask(scan.mask)
     gamma = draw_units(outside, outside, share, Key(seed, scan.id, "holdout"))
     if not bool(gamma.any()):
         raise NorefError(
-            f"{scan.id}: {share:.0%} of the samples outside the calibration region is less than one line or "
-            "point, so nothing is left to validate with; raise holdout"
+            f"{scan.id}: no samples outside the calibration region, so nothing can be held out to validate "
+            "with; check the mask, or set holdout=0"
         )
     return replace(scan, holdout=gamma)
 
@@ -47,8 +47,8 @@ def hold_out(scan: Scan, share: float, seed: int) -> Scan:
 def holdout_error(scan: Scan, image: Tensor) -> float:
     """Error on Γ of an image made from Ω∖Γ, `Σ_Γ w |y − F S x̂|² / Σ_Γ w |y|²`, `w = 1/p` capped.
 
-    The Horvitz–Thompson estimate of the NMSE over all of k-space: unweighted, Γ sees almost only low
-    frequencies on variable-density masks. Its floor is the share of noise in the held-out samples.
+    The Horvitz–Thompson estimate of the NMSE over all of k-space outside the ACS: unweighted, Γ sees almost
+    only low frequencies on variable-density masks. Its floor is the share of noise in the held-out samples.
 
     Args:
         scan: with Γ and its density; without a density all samples weigh the same.

@@ -96,13 +96,14 @@ def acquisition_mask(kind: str, shape: Shape, acceleration: float, acs: float, k
     Raises:
         NorefError: if the ACS alone is more than `1/R` of k-space.
     """
-    mask = MASKS[kind](shape, acceleration, acs, key)
-    if mask.numel() / int(mask.sum()) < 0.8 * acceleration:
+    low = [acs_size(acs, size) for size in shape]
+    calibrated = low[0] * (low[1] if kind == "random2d" else shape[1])
+    if calibrated * acceleration > shape[0] * shape[1]:
         raise NorefError(
-            f"mask {kind}: {acs_size(acs, shape[0])} calibration lines of {shape[0]} leave no room for "
-            f"acceleration {acceleration:g}; lower acs or acceleration"
+            f"mask {kind}: {low[0]} calibration lines of {shape[0]} leave no room for acceleration "
+            f"{acceleration:g}; lower acs or acceleration"
         )
-    return mask
+    return MASKS[kind](shape, acceleration, acs, key)
 
 
 def mask_from_file(path: Path, shape: Shape) -> Tensor:
@@ -112,7 +113,8 @@ def mask_from_file(path: Path, shape: Shape) -> Tensor:
         NorefError: if the file cannot be read, or fits no axis of `shape`.
     """
     try:
-        mask = torch.from_numpy(np.load(path, allow_pickle=False) != 0)
+        with path.open("rb") as file:
+            mask = torch.from_numpy(np.lib.format.read_array(file, allow_pickle=False) != 0)
     except (OSError, ValueError) as error:
         raise NorefError(f"{path}: not a .npy mask ({error}); save it with numpy.save") from None
     if mask.shape == shape[:1]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.sampling.draw import draw, draw_units, lines_of
+from noref.sampling.draw import draw, draw_units, lines_of, whole_lines
 from noref.sampling.holdout import acs_mask
 from noref.sampling.masks import centre_block
 from noref.scan import Scan
@@ -91,7 +91,7 @@ class Partition:
             return draw(candidates, round(share * int(mask.sum())), key, log_weight)
         line_weight = None if log_weight is None else log_weight[:, log_weight.shape[1] // 2, None]
         count = round(share * int(lines_of(mask).sum()))
-        return draw(lines_of(candidates), count, key, line_weight) & candidates
+        return draw(whole_lines(candidates, mask), count, key, line_weight) & candidates
 
     def _log_weight(self, mask: Tensor) -> Tensor:
         axes = []

@@ -1,0 +1,25 @@
+# Both commands make their own environment in .venv, once; torch is installed as its CPU build where that is at hand.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test env
+
+env: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "torch>=2.6,<2.14"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+# The main job on simulated data: see demo/report.html afterwards.
+demo: env
+	OMP_WAIT_POLICY=passive $(BIN)/noref demo --output demo --resume
+
+# Linters, types, layers and every test.
+test: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile

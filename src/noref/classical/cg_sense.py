@@ -1,0 +1,51 @@
+"""Iterative SENSE: regularised least squares by conjugate gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noref.physics import Encoding, conjugate_gradients, to_complex, to_pairs
+
+
+@dataclass(frozen=True)
+class CGSense:
+    """`min_x ½‖A x − y‖² + λ/2 ‖x‖²`, that is `(AᴴA + λ) x = Aᴴ y` (Pruessmann et al., MRM 2001, 46:638).
+
+    λ is relative to the largest eigenvalue of `AᴴA`, which is 1 for maps of unit norm.
+
+    Attributes:
+        strengths: values of λ to choose from, strongest first.
+        iterations: of conjugate gradients, at most.
+        tolerance: stop once the residual is below this share of `Aᴴ y`.
+    """
+
+    name: str = "cg-sense"
+    strengths: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+    iterations: int = 50
+    tolerance: float = 1e-4
+
+    def __call__(
+        self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None
+    ) -> Tensor:
+        """Reconstructs a batch.
+
+        Args:
+            kspace: complex64 `(batch, coils, ky, kx)`; samples outside the encoding's mask are not read.
+            encoding: of the samples.
+            strength: λ.
+            start: complex64 `(batch, sets, y, x)`, the first guess; zero if None.
+
+        Returns:
+            complex64 `(batch, sets, y, x)`.
+        """
+        solution = conjugate_gradients(
+            lambda x: encoding.normal_pairs(x).add_(x, alpha=strength),
+            encoding.adjoint_pairs(torch.view_as_real(kspace)),
+            iterations=self.iterations,
+            tolerance=self.tolerance,
+            start=None if start is None else to_pairs(start),
+        )
+        return to_complex(solution)

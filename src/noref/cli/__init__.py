@@ -1,0 +1,58 @@
+"""The command line: `noref COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+
+from noref.cli.demo import demo
+from noref.cli.evaluate import evaluate
+from noref.cli.inspect import inspect
+from noref.cli.reconstruct import reconstruct
+from noref.cli.simulate import simulate
+from noref.cli.train import train
+from noref.errors import NorefError
+from noref.version import __version__
+
+app = typer.Typer(
+    help="Train MRI reconstruction networks when no fully sampled scan exists.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, inspect, simulate, train, reconstruct, evaluate):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"noref {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """Train MRI reconstruction networks when no fully sampled scan exists."""
+
+
+def main() -> None:
+    """Runs the command line: bad input is one line and exit code 2."""
+    warnings.showwarning = _one_line
+    try:
+        app()
+    except NorefError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"noref: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"noref: warning: {message}", file=sys.stderr)

@@ -1,0 +1,140 @@
+"""`noref evaluate`: a report on trained runs, classical methods beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from noref import api
+from noref.classical import CLASSICAL
+from noref.cli.sources import divided, source
+from noref.config import Source
+from noref.data.dataset import Dataset
+from noref.errors import NorefError
+from noref.evaluation.report import write_report
+from noref.evaluation.results import MethodResult, Report
+from noref.evaluation.score import by_classical, by_network, pictured, score
+from noref.scan import Role
+
+
+def evaluate(
+    runs: Annotated[
+        list[str], typer.Argument(help="Run or model folders, and key=value of the scans, such as path=test.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
+    classical: Annotated[
+        str, typer.Option(help="Classical methods to compare with, separated by commas.")
+    ] = ",".join(CLASSICAL),
+    title: Annotated[str, typer.Option(help="Of the page.")] = "Reconstruction without references",
+) -> None:
+    """Score runs on scans they have not seen, with and without references, and write a report."""
+    folders, settings = divided(runs)
+    report(
+        {Path(folder).name: Path(folder) for folder in folders},
+        settings,
+        output,
+        classical=[name for name in classical.split(",") if name],
+        title=title,
+    )
+    print(output)
+
+
+def report(
+    runs: Mapping[str, Path],
+    settings: Sequence[str],
+    output: Path,
+    *,
+    classical: Sequence[str],
+    title: str,
+    intro: str = "",
+    baseline: str | None = None,
+    commands: Sequence[str] = (),
+) -> Report:
+    """Scores classical methods and runs on the same scans, and writes the page.
+
+    Args:
+        runs: run or model folders by the name they have in the report.
+        settings: `key=value` of the scans; what is not given is as in the first run's training.
+        output: the page.
+        classical: names of classical methods.
+        title: of the page.
+        intro: what the data are.
+        baseline: what the others are compared with.
+        commands: to be repeated by the reader.
+    """
+    unknown = [name for name in classical if name not in CLASSICAL]
+    if unknown:
+        raise NorefError(f"--classical: {unknown[0]!r} is unknown; there are {', '.join(CLASSICAL)}")
+    models = {name: api.load(folder) for name, folder in runs.items()}
+    scans = api.dataset(_source(list(models.values()), settings), Role.TARGET)
+    console = Console(stderr=True)
+    results: list[MethodResult] = []
+    for name in classical:
+        console.print(f"reconstructing: {name}", highlight=False)
+        results.append(score(name, by_classical(name), scans))
+    for name, model in models.items():
+        console.print(f"reconstructing: {name}", highlight=False)
+        results.append(score(name, by_network(model.reconstruct), scans))
+    references, masks = pictured(scans)
+    made = Report(
+        title,
+        results,
+        intro=intro,
+        commands=commands,
+        labels=_labels(scans),
+        baseline=baseline,
+        references=references,
+        masks=masks,
+        curves={name: _curve(folder) for name, folder in runs.items()},
+        settings={name: _summary(model) for name, model in models.items()},
+        notes=_notes(scans),
+    )
+    write_report(output, made)
+    return made
+
+
+def _source(models: Sequence[api.Model], settings: Sequence[str]) -> Source:
+    given = models[0].config.data if models else None
+    base = None if given is None else given.validation or given.target or given.proxy
+    paths = [text.removeprefix("path=") for text in settings if text.startswith("path=")]
+    rest = [text for text in settings if not text.startswith("path=")]
+    if not paths:
+        raise NorefError("no scans to score; give path=FOLDER of scans that no run was trained on")
+    return source(paths, rest, base)
+
+
+def _curve(folder: Path) -> list[dict[str, Any]]:
+    log = folder / "metrics.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def _summary(model: api.Model) -> str:
+    parameters = sum(p.numel() for p in model.network.parameters())
+    return f"{model.config.method} · {model.config.network} · {parameters:,} parameters"
+
+
+def _labels(scans: Dataset) -> list[str]:
+    """What a reader must know before believing a number (METHODS.md section 9, trap 3)."""
+    first = scans[0]
+    labels = [] if first.raw else ["not raw"]
+    if not bool((first.mask == first.mask[:, :1]).all()):
+        labels.append("2-D random masks: for comparison with the papers")
+    if first.coils > 1:
+        labels.append("maps from the calibration region of Ω")
+    return labels
+
+
+def _notes(scans: Dataset) -> list[str]:
+    rates = sorted(scan.acceleration for scan in scans)
+    held = sum(float(s.holdout.sum() / s.mask.sum()) for s in scans if s.holdout is not None) / len(scans)
+    return [
+        f"{len(scans)} slices, R = {rates[0]:.2f} to {rates[-1]:.2f} (calibration lines counted).",
+        f"Γ is {held:.1%} of the acquired samples. It is scored on reconstructions from the other samples; "
+        "the images and their PSNR, SSIM and NMSE are from all acquired samples.",
+        "Training shows networks sparser input than the test does.",
+    ]

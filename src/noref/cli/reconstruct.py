@@ -1,0 +1,81 @@
+"""`noref reconstruct`: from raw files to images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from noref import api, formats
+from noref.classical import CLASSICAL
+from noref.classical import reconstruct as classical
+from noref.cli.sources import divided, source
+from noref.config import Source
+from noref.data.dataset import Dataset
+from noref.data.files import files_of
+from noref.errors import NorefError
+from noref.evaluation.score import magnitude
+from noref.scan import Role, Scan
+
+
+def reconstruct(
+    model: Annotated[str, typer.Argument(help="A model or run folder, or zero-filled, cg-sense or wavelet.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Raw files, and key=value such as mask=lines acceleration=4.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file, or a folder for several inputs.")],
+    suffix: Annotated[str, typer.Option(help="Of the files in an output folder.")] = ".nii.gz",
+) -> None:
+    """Reconstruct raw files with a trained model or a classical method."""
+    paths, settings = divided(inputs)
+    files = files_of(paths)
+    names = [file.name.split(".")[0] + suffix for file in files]
+    into_folder = len(files) > 1 or not output.name.endswith(formats.SUFFIXES)
+    outputs = [output / name for name in names] if into_folder else [output]
+    if len(set(outputs)) < len(outputs):
+        raise NorefError(f"{output}: two inputs have the same name; reconstruct them one at a time")
+    method, base = _method(model)
+    for file, target in zip(files, outputs, strict=True):
+        scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
+        _write(target, scans, method)
+        print(target)
+
+
+def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None]:
+    """How a scan becomes an image, and how the model's scans were read."""
+    if model in CLASSICAL:
+        return lambda scan: classical(CLASSICAL[model], scan), None
+    if not Path(model).exists():
+        raise NorefError(f"{model}: neither a folder nor one of {', '.join(CLASSICAL)}")
+    trained = api.load(model)
+    given = trained.config.data
+    base = given.target or given.proxy
+    # A file to reconstruct is what the scanner measured, however the training's scans were undersampled.
+    return trained.reconstruct, None if base is None else base.model_copy(
+        update={"mask": "acquired", "holdout": 0.0}
+    )
+
+
+def _write(path: Path, scans: Dataset, method: Callable[[Scan], Tensor]) -> None:
+    images = []
+    for scan in track(scans, path.name, console=Console(stderr=True)):
+        images.append(cropped(method(scan) * scan.scale, scan))
+    formats.write(path, torch.stack(images), scans[0].header)
+
+
+def cropped(image: Tensor, scan: Scan) -> Tensor:
+    """The clinical field of view, `(y, x)`: phase kept where there is one map set."""
+    flat = image[0] if image.shape[0] == 1 else magnitude(image).to(image.dtype)
+    if scan.header.crop is None:
+        return flat
+    for axis, size in enumerate(scan.header.crop):
+        # The phase width may be smaller than the crop.
+        keep = min(size, flat.shape[axis])
+        flat = flat.narrow(axis, flat.shape[axis] // 2 - keep // 2, keep)
+    return flat

@@ -1,0 +1,43 @@
+"""Scans named on the command line, by a path and `key=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from noref.config import Source
+from noref.config.build import nearest
+from noref.config.load import merge, parse_override
+from noref.errors import NorefError
+
+
+def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = None) -> Source:
+    """The source of some files, with the settings of `base` where none are given.
+
+    Args:
+        paths: files, folders or patterns.
+        settings: `key=value` of a `Source`.
+        base: a training's source, which knows how its scans are undersampled and read.
+
+    Raises:
+        NorefError: naming the setting that is unknown or impossible.
+    """
+    raw: dict[str, Any] = {} if base is None else base.model_dump(exclude={"path", "role", "subjects"})
+    raw["path"] = list(paths)
+    for text in settings:
+        raw = merge(raw, parse_override(text))
+    try:
+        return Source.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise NorefError(f"{key} is unknown; {nearest(key, Source.model_fields)}") from None
+        raise NorefError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments without and with an equals sign: paths and settings."""
+    return [a for a in arguments if "=" not in a], [a for a in arguments if "=" in a]

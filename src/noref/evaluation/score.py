@@ -1,0 +1,121 @@
+"""Reconstructing a data set with every method and scoring it, with and without references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from noref import metrics
+from noref.classical import CLASSICAL, choose, fit
+from noref.data.dataset import Dataset
+from noref.evaluation.results import MethodResult, SubjectScore
+from noref.sampling.holdout import holdout_error
+from noref.scan import Scan
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a method made of one scan.
+
+    Attributes:
+        image: complex64 `(sets, y, x)`, from all of Ω, in the scan's scaled units.
+        gamma: error on Γ of what it makes of Ω∖Γ, or None without Γ.
+        seconds: that the image took, the choice of its regularisation included.
+    """
+
+    image: Tensor
+    gamma: float | None
+    seconds: float
+
+
+Reconstructor = Callable[[Scan], Reconstruction]
+
+
+def by_network(reconstruct: Callable[[Scan], Tensor]) -> Reconstructor:
+    """A network's reconstruction: once from all of Ω, once from Ω∖Γ for the score."""
+
+    def run(scan: Scan) -> Reconstruction:
+        started = time.perf_counter()
+        image = reconstruct(scan)
+        seconds = time.perf_counter() - started
+        gamma = None if scan.holdout is None else holdout_error(scan, reconstruct(scan.as_target()))
+        return Reconstruction(image, gamma, seconds)
+
+    return run
+
+
+def by_classical(name: str) -> Reconstructor:
+    """A classical method's reconstruction, its regularisation chosen by Γ."""
+
+    method = CLASSICAL[name]
+
+    def run(scan: Scan) -> Reconstruction:
+        started = time.perf_counter()
+        choice = choose(method, scan)
+        image = fit(method, scan, choice.strength, choice.image)
+        return Reconstruction(image, choice.errors[choice.strength], time.perf_counter() - started)
+
+    return run
+
+
+def magnitude(image: Tensor) -> Tensor:
+    """`(sets, y, x)` complex to `(y, x)`: root sum of squares over the sets."""
+    return image.abs().square().sum(0).sqrt()
+
+
+def score(name: str, reconstruct: Reconstructor, scans: Dataset) -> MethodResult:
+    """One method's scores, a subject at a time; metrics are of whole volumes, in the file's own units.
+
+    Args:
+        name: of the method in the report.
+        reconstruct: makes an image of a scan.
+        scans: prepared, with Γ; references where there are any.
+    """
+    scores: list[SubjectScore] = []
+    images: dict[str, NDArray[np.float32]] = {}
+    for volume, members in volumes(scans):
+        made = [(scan, reconstruct(scan)) for scan in members]
+        pictures = torch.stack([magnitude(r.image) * scan.scale for scan, r in made])
+        gammas = [r.gamma for _, r in made if r.gamma is not None]
+        references = [magnitude(s.reference) * s.scale for s, _ in made if s.reference is not None]
+        psnr = ssim = nmse = None
+        if len(references) == len(made):
+            reference = torch.stack(references)
+            psnr = float(metrics.psnr(reference, pictures))
+            ssim = float(metrics.ssim(reference, pictures))
+            nmse = float(metrics.nmse(reference, pictures))
+        gamma = sum(gammas) / len(gammas) if gammas else None
+        seconds = sum(r.seconds for _, r in made) / len(made)
+        scores.append(SubjectScore(volume, psnr, ssim, nmse, gamma, seconds))
+        images[volume] = pictures[len(made) // 2].numpy()
+    return MethodResult(name, scores, images)
+
+
+def volumes(scans: Dataset) -> Sequence[tuple[str, list[Scan]]]:
+    """The scans of each volume, `subject` or, where a subject has several, `subject/scan`."""
+    by_scan = [
+        (key, list(group)) for key, group in groupby(scans, key=lambda scan: scan.id.rsplit("/", 1)[0])
+    ]
+    subjects = [key.split("/", 1)[0] for key, _ in by_scan]
+    return [
+        (subject if subjects.count(subject) == 1 else key, group)
+        for subject, (key, group) in zip(subjects, by_scan, strict=True)
+    ]
+
+
+def pictured(scans: Dataset) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.bool_]]]:
+    """Reference and mask of the slice that reports show of each volume."""
+    references, masks = {}, {}
+    for volume, members in volumes(scans):
+        scan = members[len(members) // 2]
+        masks[volume] = scan.mask.numpy()
+        if scan.reference is not None:
+            references[volume] = (magnitude(scan.reference) * scan.scale).numpy()
+    return references, masks

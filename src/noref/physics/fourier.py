@@ -19,13 +19,15 @@ AXES = (-2, -1)
 def fft2c(image: Tensor) -> Tensor:
     """Centred orthonormal 2-D FFT over the last two axes: image `(…, y, x)` to k-space `(…, ky, kx)`."""
     shifted = torch.fft.ifftshift(image, dim=AXES)
-    return torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=AXES)
+    kspace: Tensor = torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=AXES)
+    return kspace
 
 
 def ifft2c(kspace: Tensor) -> Tensor:
     """Inverse of `fft2c`: k-space `(…, ky, kx)` to image `(…, y, x)`."""
     shifted = torch.fft.ifftshift(kspace, dim=AXES)
-    return torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=AXES)
+    image: Tensor = torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=AXES)
+    return image
 
 
 def _axis_phases(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -55,10 +57,9 @@ def centring_phases(
 def crop_centre(array: Tensor, shape: tuple[int, int]) -> Tensor:
     """The central `shape` of the last two axes; the centre sample `N // 2` stays the centre."""
     for axis, size in zip(AXES, shape, strict=True):
-        start = array.shape[axis] // 2 - size // 2
-        if start < 0:
+        if size > array.shape[axis]:
             raise ValueError(f"cannot crop an axis of {array.shape[axis]} to {size}")
-        array = array.narrow(axis, start, size)
+        array = array.narrow(axis, array.shape[axis] // 2 - size // 2, size)
     return array
 
 

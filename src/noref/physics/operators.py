@@ -43,19 +43,20 @@ def _combine(coils: Tensor, maps: Tensor) -> Tensor:
 
 def _project(coils: Tensor, mask: Tensor) -> Tensor:
     """`Fᴴ M F` on coil images; only along the phase-encode axis where the mask allows it."""
-    if mask.shape[-1] == 1 and coils.shape[-1] != 1:
-        kspace = torch.fft.fft(coils, dim=-2, norm="ortho").mul_(mask[:, None])
-        return torch.fft.ifft(kspace, dim=-2, norm="ortho")
-    kspace = torch.fft.fft2(coils, norm="ortho").mul_(mask[:, None])
-    return torch.fft.ifft2(kspace, norm="ortho")
+    dim = (-2,) if mask.shape[-1] == 1 else (-2, -1)
+    kspace = torch.fft.fftn(coils, dim=dim, norm="ortho").mul_(mask[:, None])
+    projected: Tensor = torch.fft.ifftn(kspace, dim=dim, norm="ortho")
+    return projected
 
 
 def _sample(coils: Tensor, weight: Tensor) -> Tensor:
-    return torch.fft.fft2(coils, norm="ortho").mul_(weight[:, None])
+    kspace: Tensor = torch.fft.fft2(coils, norm="ortho").mul_(weight[:, None])
+    return kspace
 
 
 def _spread(kspace: Tensor, weight: Tensor) -> Tensor:
-    return torch.fft.ifft2(kspace * torch.conj_physical(weight)[:, None], norm="ortho")
+    coils: Tensor = torch.fft.ifft2(kspace * torch.conj_physical(weight)[:, None], norm="ortho")
+    return coils
 
 
 def _image_like(image: Tensor, maps: Tensor) -> Tensor:

@@ -18,5 +18,5 @@ def to_pairs(image: Tensor) -> Tensor:
 
 def to_complex(pairs: Tensor) -> Tensor:
     """Real `(batch, 2·sets, y, x)` to complex `(batch, sets, y, x)`."""
-    split = pairs.unflatten(1, (-1, 2))
+    split = pairs.view(pairs.shape[0], -1, 2, *pairs.shape[2:])
     return torch.complex(split[:, :, 0].contiguous(), split[:, :, 1].contiguous())

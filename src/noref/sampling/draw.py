@@ -51,9 +51,14 @@ def sampled_in_lines(mask: Tensor) -> bool:
 
 
 def draw_units(
-    candidates: Tensor, mask: Tensor, share: float, key: Key, log_weight: Tensor | None = None
+    candidates: Tensor,
+    mask: Tensor,
+    share: float,
+    key: Key,
+    log_weight: Tensor | None = None,
+    lines: bool | None = None,
 ) -> Tensor:
-    """A share of a mask's samples, drawn in the acquisition's own unit: whole lines, or points.
+    """A share of a mask's samples, drawn in whole lines or in points.
 
     Args:
         candidates: bool `(ky, kx)`, samples that may be drawn, a part of `mask`; a line with others is left.
@@ -61,12 +66,13 @@ def draw_units(
         share: between 0 and 1.
         key: the stream of random numbers.
         log_weight: logarithm of each sample's weight `(ky, kx)`; a line weighs as its centre sample does.
+        lines: whether lines are drawn; by default in the unit that the mask was acquired in.
 
     Returns:
         bool `(ky, kx)`.
     """
-    if sampled_in_lines(mask):
-        lines, total = whole_lines(candidates, mask), int(lines_of(mask).sum())
+    if lines or (lines is None and sampled_in_lines(mask)):
         weight = None if log_weight is None else log_weight[:, log_weight.shape[1] // 2, None]
-        return draw(lines, max(round(share * total), 1), key, weight) & candidates
+        count = max(round(share * int(lines_of(mask).sum())), 1)
+        return draw(whole_lines(candidates, mask), count, key, weight) & candidates
     return draw(candidates, max(round(share * int(mask.sum())), 1), key, log_weight)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.sampling.draw import draw, draw_units, lines_of, whole_lines
+from noref.sampling.draw import draw_units
 from noref.sampling.holdout import acs_mask
 from noref.sampling.masks import centre_block
 from noref.scan import Scan
@@ -48,7 +48,7 @@ def protected(scan: Scan, centre: float) -> Tensor:
 class Partition:
     """Divides Ω into Θ, shown, and Λ, held back: disjoint, their union Ω, `|Λ| = ρ|Ω|` exactly.
 
-    Where `ρ|Ω|` is more than what lies outside the protected centre, Λ is all of that.
+    Where `ρ|Ω|` is more than what lies outside the protected centre, Λ is all of that; it is never empty.
 
     Attributes:
         weight: `uniform`, or `gaussian`: `exp(−½((k − k₀)/σ)²)` draws Λ, `σ = (n − 1)/width` per axis.
@@ -69,29 +69,21 @@ class Partition:
         """Θ and Λ of one scan, each bool `(ky, kx)`.
 
         Raises:
-            NorefError: if Λ would be empty.
+            NorefError: if nothing lies outside the protected centre.
         """
         mask = scan.mask
         candidates = mask & ~protected(scan, self.centre)
         share = draw_share(self.share, key.fold("share"))
-        held = self._draw(candidates, mask, share, key)
+        log_weight = self._log_weight(mask) if self.weight == "gaussian" else None
+        lines = None if self.unit == "auto" else self.unit == "lines"
+        held = draw_units(candidates, mask, share, key, log_weight, lines)
         if not bool(held.any()):
             raise NorefError(
-                f"{scan.id}: a share of {share:.2f} of {int(mask.sum())} samples, {int(candidates.sum())} of "
-                "them outside the protected centre, leaves nothing to grade the network on; raise the share "
-                "or protect a smaller centre"
+                f"{scan.id}: none of the {int(mask.sum())} samples can be held back, {int(candidates.sum())} "
+                "lie outside the protected centre, so there is nothing to grade the network on; protect a "
+                "smaller centre or hold back points"
             )
         return mask & ~held, held
-
-    def _draw(self, candidates: Tensor, mask: Tensor, share: float, key: Key) -> Tensor:
-        log_weight = self._log_weight(mask) if self.weight == "gaussian" else None
-        if self.unit == "auto":
-            return draw_units(candidates, mask, share, key, log_weight)
-        if self.unit == "points":
-            return draw(candidates, round(share * int(mask.sum())), key, log_weight)
-        line_weight = None if log_weight is None else log_weight[:, log_weight.shape[1] // 2, None]
-        count = round(share * int(lines_of(mask).sum()))
-        return draw(whole_lines(candidates, mask), count, key, line_weight) & candidates
 
     def _log_weight(self, mask: Tensor) -> Tensor:
         axes = []

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from noref.sampling.density import CAP, inverse_density, sampling_density
+from noref.sampling.masks import acquisition_mask, centre_block
+from noref.seeding import Key
+
+
+def lines_of_known_density(size: int, readout: int, count: int) -> tuple[Tensor, list[Tensor]]:
+    """Every line drawn on its own with a Gaussian probability; eight lines in the centre always."""
+    k = torch.arange(size) - size // 2
+    density = 0.1 + 0.6 * torch.exp(-0.5 * (k / (size / 6)) ** 2)
+    density[size // 2 - 4 : size // 2 + 4] = 1
+    generator = torch.Generator().manual_seed(0)
+    lines = torch.rand(count, size, generator=generator) < density
+    return density, [line[:, None].expand(size, readout) for line in lines]
+
+
+def test_a_known_density_of_lines_is_recovered() -> None:
+    density, masks = lines_of_known_density(64, 12, 200)
+    estimate = sampling_density(masks)
+    assert estimate.dtype is torch.float32
+    assert estimate.shape == (64, 12)
+    assert torch.equal(estimate, estimate[:, :1].expand(64, 12))
+    # The standard error of a share of 200 masks is below 0.036; smoothing may take its part.
+    assert float((estimate[:, 0] - density).abs().max()) < 0.11
+    assert float((estimate[:, 0] - density).abs().mean()) < 0.03
+
+
+def test_a_known_density_of_points_is_recovered() -> None:
+    shape = (40, 32)
+    ky, kx = (torch.arange(n).sub(n // 2).div(n / 2) for n in shape)
+    density = 0.1 + 0.5 * torch.exp(-2 * (ky[:, None] ** 2 + kx**2))
+    density[centre_block(shape, 6, 6)] = 1
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(shape, generator=generator) < density for _ in range(200)]
+    estimate = sampling_density(masks)
+    assert float((estimate - density).abs().max()) < 0.14
+    assert float((estimate / density).mean()) == pytest.approx(1, abs=0.02)
+
+
+def test_few_masks_are_smoothed_until_they_say_something() -> None:
+    density, masks = lines_of_known_density(64, 12, 30)
+    estimate = sampling_density(masks)[:, 0]
+    raw = torch.stack(masks).float().mean(0)[:, 0]
+    assert float((estimate - density).square().mean()) < 0.5 * float((raw - density).square().mean())
+
+
+def test_rare_samples_at_the_border_do_not_blur_the_centre() -> None:
+    shape = (96, 80)
+    masks = [acquisition_mask("random2d", shape, 6, 6, Key(s, "s", "mask")) for s in range(400)]
+    exact = torch.stack(masks).float().mean(0)
+    ky, kx = (torch.arange(n).sub(n // 2).div(n / 2) for n in shape)
+    near = (ky[:, None] ** 2 + kx**2 < 0.1) & (exact < 1)
+    few = sampling_density(masks[:20])
+    assert float((few / exact)[near].log().abs().mean()) < 0.2
+
+
+@pytest.mark.parametrize("acceleration", [2, 4, 6])
+def test_one_equispaced_mask_has_a_density_of_one_in_r(acceleration: int) -> None:
+    lines = torch.zeros(192, dtype=torch.bool)
+    lines[::acceleration] = True
+    lines[86:107] = True
+    estimate = sampling_density([lines[:, None].expand(192, 8)])[:, 0]
+    assert torch.equal(estimate[86:107], torch.ones(21))
+    outside = torch.cat((estimate[:86], estimate[107:]))
+    torch.testing.assert_close(outside, torch.full((171,), 1 / acceleration), rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["lines", "equispaced", "random2d"])
+def test_the_acs_is_certain_and_all_else_a_probability(kind: str) -> None:
+    shape = (48, 36)
+    masks = [acquisition_mask(kind, shape, 4, 8, Key(s, "s", "mask")) for s in range(20)]
+    estimate = sampling_density(masks)
+    acs = centre_block(shape, 8, 8 if kind == "random2d" else 36)
+    assert torch.equal(estimate[acs], torch.ones(int(acs.sum())))
+    assert float(estimate.min()) >= 1 / CAP
+    assert float(estimate[~acs].max()) < 1
+    # Expected samples under the density are those that masks hold.
+    assert float(estimate.sum()) == pytest.approx(float(torch.stack(masks).float().mean(0).sum()), rel=0.07)
+
+
+def test_the_inverse_is_capped() -> None:
+    density = torch.tensor([1.0, 0.25, 1e-3])
+    torch.testing.assert_close(inverse_density(density), torch.tensor([1.0, 4.0, CAP]))
+
+
+def test_masks_without_any_sample_still_have_a_density() -> None:
+    estimate = sampling_density([torch.zeros(6, 5, dtype=torch.bool)])
+    torch.testing.assert_close(estimate, torch.full((6, 5), 1 / CAP))

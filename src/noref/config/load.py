@@ -17,6 +17,10 @@ from noref.errors import NorefError
 from noref.files import whole
 
 
+LOSS_TERMS = ("kspace", "image")
+"""Keys whose mapping says what there is: naming one loss does not leave those of the recipe beside it."""
+
+
 def recipes() -> list[str]:
     """Names of the shipped recipes."""
     folder = resources.files("noref.recipes")
@@ -54,12 +58,12 @@ def _raw(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, key by key; another `name` replaces a mapping as a whole."""
+    """`over` on top of `base`, key by key. Another `name` replaces a mapping as a whole, as do terms of a loss."""
     if "name" in over and over["name"] != base.get("name"):
         return over
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in LOSS_TERMS
         merged[key] = merge(merged[key], value) if both else value
     return merged
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import glob
 import warnings
+from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import overload
 
@@ -27,8 +26,9 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
     for one in [path] if isinstance(path, str) else path:
         if Path(one).is_dir():
             matches = [p for p in Path(one).iterdir() if p.suffix in _SUFFIXES and not p.name.startswith(".")]
-        elif glob.has_magic(one):
-            matches = [Path(name) for name in glob.glob(one, recursive=True)]  # noqa: PTH207 - may be absolute
+        elif glob.has_magic(one) and not Path(one).exists():
+            named = map(Path, glob.glob(one, recursive=True))  # noqa: PTH207 - may be absolute
+            matches = [path for path in named if path.is_file()]
         else:
             matches = [Path(one)]
         if not matches:
@@ -38,18 +38,30 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
 
 
 class Scans(Sequence[Scan]):
-    """The slices of several files, one after the other, each read when it is asked for."""
+    """The slices of several files, one after the other, each read when it is asked for.
 
-    def __init__(self, parts: Sequence[Slices]) -> None:
-        self.parts = list(parts)
-        self._ends = list(accumulate(len(part) for part in self.parts))
-        self.ids = [scan for part in self.parts for scan in part.ids]
-        if len(set(self.ids)) < len(self.ids):
-            twice = next(scan for scan in self.ids if self.ids.count(scan) > 1)
-            raise NorefError(f"two files hold the scan {twice}; rename one, or leave it out")
+    Args:
+        parts: the files.
+        subjects: only the slices of so many subjects, in the order of their names.
+
+    Raises:
+        NorefError: if two files hold the same scan.
+    """
+
+    def __init__(self, parts: Sequence[Slices], subjects: int | None = None) -> None:
+        names = sorted({_subject(scan) for part in parts for scan in part.ids})
+        kept = set(names[:subjects])
+        self._places = [
+            (part, index) for part in parts for index, scan in enumerate(part.ids) if _subject(scan) in kept
+        ]
+        self.ids = [part.ids[index] for part, index in self._places]
+        scan, times = max(Counter(self.ids).items(), key=lambda item: item[1], default=("", 0))
+        if times > 1:
+            files = [str(part.path) for part, index in self._places if part.ids[index] == scan]
+            raise NorefError(f"{' and '.join(files)}: hold the same scan {scan}; rename one, or leave it out")
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._places)
 
     @overload
     def __getitem__(self, index: int) -> Scan: ...
@@ -60,8 +72,12 @@ class Scans(Sequence[Scan]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} scans, not {index}")
-        part = bisect.bisect_right(self._ends, index)
-        return self.parts[part][index - (self._ends[part - 1] if part else 0)]
+        part, slice_ = self._places[index]
+        return part[slice_]
+
+
+def _subject(scan: str) -> str:
+    return scan.split("/", 1)[0]
 
 
 def open_scans(
@@ -105,7 +121,4 @@ def open_scans(
         warnings.warn(f"left out {len(bad)} of {len(bad) + len(parts)} files: {bad[0]}", stacklevel=2)
     if not parts:
         raise NorefError(f"{path}: none of the {len(bad)} files can be read; the first: {bad[0]}")
-    if subjects is not None:
-        names = sorted({scan.split("/")[0] for part in parts for scan in part.ids})[:subjects]
-        parts = [part for part in parts if part.ids[0].split("/")[0] in names]
-    return Scans(parts)
+    return Scans(parts, subjects)

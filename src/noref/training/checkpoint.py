@@ -21,23 +21,28 @@ from noref.files import whole
 VERSION = 1
 
 
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file.
+
+    Raises:
+        NorefError: if the disk is full; what the path held before stays as it is.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
 def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
     """Writes groups of tensors and the JSON state.
 
     Raises:
         NorefError: if the disk is full; the checkpoint before stays as it is.
     """
-    tensors = {
-        f"{group}.{name}": tensor.detach().cpu().contiguous()
-        for group, members in groups.items()
-        for name, tensor in members.items()
-    }
-    metadata = {"version": str(VERSION), "state": json.dumps(state)}
-    with whole(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+    tensors = {f"{group}.{name}": t for group, members in groups.items() for name, t in members.items()}
+    save_tensors(path, tensors, {"version": str(VERSION), "state": json.dumps(state)})
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -54,14 +59,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
         raise NorefError(f"{path}: no such file; nothing to go on from") from None
     except (SafetensorError, OSError) as error:
         raise NorefError(f"{path}: damaged or not a checkpoint ({error})") from None
-    version = int(metadata.get("version", 0))
+    if not {"version", "state"} <= metadata.keys():
+        raise NorefError(f"{path}: not a checkpoint of noref; go on from a run's checkpoint.safetensors")
+    version = int(metadata["version"])
     if version > VERSION:
         raise NorefError(f"{path}: written by a newer noref (format {version}, not {VERSION}); update noref")
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         group, member = name.split(".", 1)
         groups.setdefault(group, {})[member] = tensor
-    return groups, json.loads(metadata.get("state", "{}"))
+    return groups, json.loads(metadata["state"])
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from noref.errors import NorefError
+
 
 def world_size() -> int:
     """Number of processes."""
@@ -22,12 +24,33 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU of this process, or the CPU.
+
+    Raises:
+        NorefError: if there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if name == "cuda":
+            name = f"cuda:{os.environ.get('LOCAL_RANK', torch.cuda.current_device())}"
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise NorefError(f"training.device={name}: not usable ({reason}); give auto, cpu or cuda") from None
+    return device
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Joins the processes that `torchrun` started; does nothing for a single one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
@@ -42,6 +65,16 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def total_by_name(values: dict[str, float]) -> dict[str, float]:
+    """The sums over all processes, which need not have the same names."""
+    gathered = [values]
+    if world_size() > 1:
+        gathered = [{} for _ in range(world_size())]
+        dist.all_gather_object(gathered, values)
+    names = sorted({name for given in gathered for name in given})
+    return {name: sum(given.get(name, 0.0) for given in gathered) for name in names}
+
+
 def barrier() -> None:
     """Waits until all processes are here."""
     if world_size() > 1:
@@ -52,7 +85,7 @@ def wrap(module: nn.Module, device: torch.device) -> nn.Module:
     """The module, with gradients averaged over the processes where there are several."""
     if world_size() == 1:
         return module
-    return DistributedDataParallel(module, device_ids=[device.index or 0] if device.type == "cuda" else None)
+    return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def unsynchronised(module: nn.Module, last: bool) -> AbstractContextManager[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import signal
 import threading
 import time
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
+from noref.files import append, flush, sweep
 from noref.methods.base import Method, Views
 from noref.networks.base import Network
 from noref.seeding import Key
@@ -95,7 +98,7 @@ class Engine:
         validation: Dataset | None = None,
     ) -> None:
         self.folder, self.method, self.network, self.settings = folder, method, network, settings
-        self.device = pick_device(settings.device)
+        self.device = distributed.pick_device(settings.device)
         self.targets, self.validation = targets, validation
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
@@ -135,21 +138,32 @@ class Engine:
             Interrupted: on Ctrl-C or SIGTERM, after saving.
             NorefError: if the loss stops being a number, or the disk is full.
         """
+        self._tidy()
         if self.settings.compile:
             self._compile()
         module = distributed.wrap(self.step, self.device)
-        stages = self.method.stages
-        with (
-            self._interruptible(),
-            TrainingProgress(
-                stages * self.per_stage, self.progress.taken, quiet=distributed.rank() > 0
-            ) as display,
-        ):
+        quiet = distributed.rank() > 0
+        with self._interruptible(), TrainingProgress(self._total, self.progress.taken, quiet) as display:
             while not self.progress.finished:
                 self._begin_stage()
                 self._stage(module, display)
                 self._end_stage(display)
         return self.progress
+
+    def _tidy(self) -> None:
+        """Removes what a killed run left half-written, and all of it if it never got to a checkpoint."""
+        if distributed.rank() == 0:
+            sweep(self.folder)
+            if self.progress.taken == 0:
+                self._log.unlink(missing_ok=True)
+                shutil.rmtree(self._teacher, ignore_errors=True)
+        distributed.barrier()
+
+    @property
+    def _total(self) -> int:
+        """Steps of the whole training, as far as it is known by now."""
+        stages = self.method.stages - self.progress.stage
+        return self.progress.taken - self.progress.step + stages * self.per_stage
 
     def resume(self) -> None:
         """Puts everything back to where the checkpoint left it, the log included.
@@ -164,13 +178,15 @@ class Engine:
         self.best = groups.get("best", {})
         self.progress = Progress(**state)
         if distributed.rank() == 0 and self._log.exists():
-            with self._log.open("r+b") as file:
-                file.truncate(self.progress.logged)
+            os.truncate(self._log, self.progress.logged)
 
     def save(self) -> None:
         """Writes the checkpoint; only the first rank does."""
         self._saved = time.monotonic()
         if distributed.rank() == 0:
+            # The checkpoint says how long the log is: the log must not reach the disk after it.
+            if self._log.exists():
+                flush(self._log)
             groups: dict[str, dict[str, Tensor]] = {
                 "network": self.network.state_dict(),
                 "method": self.method.state_dict(),
@@ -183,21 +199,25 @@ class Engine:
     def _log(self) -> Path:
         return self.folder / "metrics.jsonl"
 
+    @property
+    def _teacher(self) -> Path:
+        return self.folder / "teacher"
+
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a line to `metrics.jsonl`."""
         if distributed.rank() == 0:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-                self.progress.logged = file.tell()
+            self.progress.logged = append(self._log, json.dumps(row) + "\n")
 
     def _begin_stage(self) -> None:
         stage = self.progress.stage
         store: Mapping[str, Tensor] = {}
         if stage > 0 and self.targets is not None:
-            teacher = TeacherStore(self.folder / "teacher" / f"stage-{stage}")
+            teacher = TeacherStore(self._teacher / f"stage-{stage}")
             # Between stages the network still is the teacher; on resuming later, the store is complete.
-            if self.progress.step == 0:
-                teach(self.method, self.network, self.targets, teacher, self.device)
+            if self.progress.step == 0 and not teach(
+                self.method, self.network, self.targets, teacher, self.device, lambda: self._stop
+            ):
+                raise Interrupted(self._stopped())
             store = teacher
         self.method.begin(stage, store)
 
@@ -243,30 +263,28 @@ class Engine:
         self.optimiser.zero_grad(set_to_none=True)
         for number, views in enumerate(micro_batches):
             with distributed.unsynchronised(module, last=number == len(micro_batches) - 1):
-                loss, terms = module(views.to(self.device), key)
+                graded, terms = module(views.to(self.device), key)
                 # Ranks average their gradients: times their number, the sum over all views is left.
-                (loss * distributed.world_size() / weight).backward()
+                (graded * distributed.world_size() / weight).backward()
             for name, term in terms.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + term
         # One exchange for the log and for the wish to stop, so that no rank goes on alone.
-        stop = torch.tensor(float(self._stop), device=self.device)
-        *values, stops = distributed.total(
-            torch.stack([*(sums[name] / weight for name in sorted(sums)), stop])
+        values = (torch.stack(list(sums.values())) / weight).tolist()
+        everywhere = distributed.total_by_name(
+            {"stop": float(self._stop), **dict(zip(sums, values, strict=True))}
         )
-        self._stop = bool(stops)
-        named = {name: float(value) for name, value in zip(sorted(sums), values, strict=True)}
-        total = sum(named.values())
-        if not math.isfinite(total):
+        self._stop = everywhere.pop("stop") > 0
+        loss = sum(everywhere.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.settings.clip or math.inf))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NorefError(
-                f"{self.folder}: the loss is {total} at step {self.progress.taken}; lower training.lr, or "
-                "look for broken scans with noref inspect"
+                f"{self.folder}: the loss is {loss} and its gradient's norm {norm} after "
+                f"{self.progress.taken} steps; lower training.lr, or look for broken scans with noref inspect"
             )
-        if self.settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.settings.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate(step)
         self.optimiser.step()
-        return total, named
+        return loss, everywhere
 
     def _validate(self, epoch: int, display: TrainingProgress) -> None:
         if self.validation is None:
@@ -278,7 +296,7 @@ class Engine:
         self.progress.gammas[self.progress.stage].append(scores)
         if self.progress.best is None or gamma < self.progress.best:
             self.progress.best = gamma
-            self.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in self.step.state_dict().items()}
         display.gamma(gamma)
         self.log({**self._place(epoch), "gamma": gamma})
 
@@ -290,7 +308,7 @@ class Engine:
     def _end_stage(self, display: TrainingProgress) -> None:
         """Goes on from the best weights: to the end, or with a fresh optimiser to the next stage."""
         if self.best:
-            self.network.load_state_dict(self.best)
+            self.step.load_state_dict(self.best)
             display.line(f"stage {self.progress.stage}: best Γ {self.progress.best:.4f}")
         if self.progress.stage + 1 < self.method.stages:
             self.progress.stage, self.progress.step, self.progress.best = self.progress.stage + 1, 0, None
@@ -299,6 +317,7 @@ class Engine:
             self.optimiser = self._optimiser()
         else:
             self.progress.finished = True
+        display.total = self._total
         self.save()
 
     def _compile(self) -> None:
@@ -314,13 +333,17 @@ class Engine:
         due = time.monotonic() - self._saved >= self.settings.save_every
         if self._stop:
             self.save()
-            raise Interrupted
+            raise Interrupted(self._stopped())
         if due:
             self.save()
+
+    def _stopped(self) -> str:
+        return f"{self.folder}: stopped after {self.progress.taken} steps and saved; resume it to go on"
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM end the training after the step under way."""
+        self._stop = False
 
         def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is Python's
             self._stop = True
@@ -334,12 +357,3 @@ class Engine:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU of this process, or the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

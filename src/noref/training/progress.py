@@ -77,7 +77,7 @@ class TrainingProgress:
         left = duration((self.total - done) / rate) if rate > 0 else "?"
         text = f"stage {stage} epoch {epoch}  loss {self._loss:.4f}{self._gamma}  {left} left"
         if self._bar:
-            self._bar.update(self._task, completed=done, description=text)
+            self._bar.update(self._task, total=self.total, completed=done, description=text)
         elif time.monotonic() - self._printed > 10 or done == self.total:
             self._printed = time.monotonic()
             self.line(f"step {done}/{self.total}  {text}")

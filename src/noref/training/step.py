@@ -27,7 +27,7 @@ class Step(nn.Module):
         """The sum over views of share times loss, and the same for every term, detached."""
         with torch.autocast(views.share.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             losses = self.method.loss(self.network, views, key)
-        sums = {name: (views.share * term.float()).sum() for name, term in losses.items()}
+        sums = {name: (views.share * term).sum() for name, term in losses.items()}
         return torch.stack(list(sums.values())).sum(), {name: term.detach() for name, term in sums.items()}
 
 

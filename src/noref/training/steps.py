@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset as TorchDataset
 
 from noref.data.dataset import Dataset, visits
+from noref.errors import NorefError
 from noref.methods.base import Method, View, Views
 from noref.scan import Role
 from noref.seeding import Key
@@ -59,6 +60,8 @@ class Steps(TorchDataset[list[Views]]):
         self.sets = {role: dataset for role, dataset in given.items() if dataset is not None}
         number_of_proxies = round(mixing * batch) if targets and proxies else (batch if proxies else 0)
         if targets and proxies:
+            if batch < 2:
+                raise NorefError("training.batch=1: a step needs a target and a proxy; give at least 2")
             number_of_proxies = min(max(number_of_proxies, 1), batch - 1)
         self.numbers = {Role.PROXY: number_of_proxies, Role.TARGET: batch - number_of_proxies}
 

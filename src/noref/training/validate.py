@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 
 from noref.data.dataset import Dataset
+from noref.errors import NorefError
 from noref.methods.base import Method
 from noref.networks.base import Network
 from noref.sampling.holdout import holdout_error
 from noref.scan import Scan, ScanBatch
-from noref.training.distributed import barrier, rank, total, world_size
+from noref.training.distributed import rank, total, world_size
 from noref.training.store import TeacherStore
 
 
@@ -23,26 +27,46 @@ def reconstruct_target(method: Method, network: Network, scan: Scan, device: tor
 def score_holdout(
     method: Method, network: Network, dataset: Dataset, limit: int, device: torch.device
 ) -> list[float]:
-    """Γ of up to `limit` scans, spread evenly over the data set; shared out over the processes."""
+    """Γ of up to `limit` scans, spread evenly over the data set; shared out over the processes.
+
+    Raises:
+        NorefError: if a score is not a number.
+    """
     number = min(limit, len(dataset))
+    chosen = [position * len(dataset) // number for position in range(number)]
     scores = torch.zeros(number, dtype=torch.float64)
     network.eval()
     for position in range(rank(), number, world_size()):
-        scan = dataset[position * len(dataset) // number]
+        scan = dataset[chosen[position]]
         scores[position] = holdout_error(scan, reconstruct_target(method, network, scan, device))
     network.train()
     # Summed where the backend can: NCCL reduces tensors on the device only.
-    return [float(score) for score in total(scores.to(device)).cpu()]
+    found: list[float] = total(scores.to(device)).tolist()
+    for index, score in zip(chosen, found, strict=True):
+        if not math.isfinite(score):
+            raise NorefError(f"{dataset[index].id}: Γ is {score}; look for broken scans with noref inspect")
+    return found
 
 
 def teach(
-    method: Method, network: Network, dataset: Dataset, store: TeacherStore, device: torch.device
-) -> None:
-    """Fills the store with the image of every scan that it does not hold yet."""
+    method: Method,
+    network: Network,
+    dataset: Dataset,
+    store: TeacherStore,
+    device: torch.device,
+    stopped: Callable[[], bool],
+) -> bool:
+    """Fills the store with the image of every scan that it does not hold yet.
+
+    Returns:
+        whether it is full; not if any process was stopped.
+    """
     network.eval()
     for index in range(rank(), len(dataset), world_size()):
+        if stopped():
+            break
         scan = dataset[index]
         if scan.id not in store:
             store.put(scan.id, reconstruct_target(method, network, scan, device))
     network.train()
-    barrier()
+    return not bool(total(torch.tensor(float(stopped()), device=device)))

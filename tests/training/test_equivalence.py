@@ -1,0 +1,197 @@
+"""Micro-batches and processes change how a step is computed, never what it computes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from scans import apart, engine, joint, log, network, proxies, refined, same, targets, weights
+
+from noref.data.dataset import Dataset
+from noref.losses import Objective
+from noref.methods import Method, MultiMask, Subset
+from noref.scan import Role
+from noref.training import Engine
+from noref.training.distributed import process_group
+from noref.training.steps import Steps
+from noref.training.validate import score_holdout
+
+SPAWN = multiprocessing.get_context("forkserver")
+SPAWN.set_forkserver_preload(["noref", "torch._dynamo"])
+UNEVEN = ((20, 16), (20, 16), (20, 16), (20, 16), (16, 18))
+
+
+def doubled(data: Dataset) -> Dataset:
+    """The same scans in double precision."""
+    slices = [
+        replace(scan, kspace=scan.kspace.to(torch.complex128), maps=scan.maps.to(torch.complex128))
+        for scan in data.slices
+        if scan.maps is not None
+    ]
+    return Dataset(slices, data.how, data.role)
+
+
+def graded_images(penalty: float = 0.01) -> Method:
+    """Proxies have a term that targets do not: ranks see terms of different names."""
+    method = joint()
+    method.minimise(Objective(image={"l1": 0.3}, penalty=penalty))
+    return method
+
+
+def one_step(folder: Path, double: bool = False, method: Method | None = None, **changes: object) -> Engine:
+    """A step of 5 targets of two matrices and 3 proxies, each role with a share of its own."""
+    data, others, net = targets(5, UNEVEN), proxies(3, UNEVEN), network()
+    if double:
+        # The network's penalty is summed in float32, whatever its weights are.
+        method = graded_images(penalty=0)
+        data, others, net = doubled(data), doubled(others), net.double()
+    given = {"epochs": 1, "batch": 8, "mixing": 3 / 8, "warmup": 0, "schedule": "constant", **changes}
+    trained = engine(folder, method or graded_images(), net, data=data, others=others, **given)
+    trained.run()
+    assert trained.progress.taken == 1
+    return trained
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+@pytest.mark.parametrize(("double", "close"), [(False, 1e-5), (True, 1e-10)])
+def test_accumulated_gradients_are_the_large_batchs(
+    tmp_path: Path, micro_batch: int, double: bool, close: float
+) -> None:
+    large = one_step(tmp_path / "large", double)
+    small = one_step(tmp_path / "small", double, micro_batch=micro_batch)
+    assert len(small.steps[0]) > len(large.steps[0])
+    first = network().double() if double else network()
+    moved = apart(weights(large), {f"network.{k}": v for k, v in first.state_dict().items()})
+    assert moved > 100 * close, "the step is too small to tell"
+    assert apart(weights(small), weights(large)) < close
+
+
+def test_shares_of_the_roles_count(tmp_path: Path) -> None:
+    """One role's loss alone would give other weights: the test above sees both."""
+    assert apart(weights(one_step(tmp_path / "1")), weights(one_step(tmp_path / "2", method=Subset()))) > 1e-4
+
+
+def test_loss_is_the_mean_over_the_step(tmp_path: Path) -> None:
+    trained = one_step(tmp_path, micro_batch=2)
+    line = json.loads(log(tmp_path)[0])
+    fresh = graded_images()
+    net, total, share = network(), torch.zeros(()), torch.zeros(())
+    sets = trained.steps.sets
+    for views in Steps(fresh, sets[Role.TARGET], sets[Role.PROXY], batch=8, mixing=3 / 8)[0]:
+        losses = fresh.loss(net, views, None)
+        total += (views.share * torch.stack(list(losses.values())).sum(0)).sum().detach()
+        share += views.share.sum()
+    assert line["loss"] == pytest.approx(float(total / share), rel=1e-5)
+    parts = {k: v for k, v in line.items() if k.startswith(("kspace", "image", "penalty"))}
+    assert sum(parts.values()) == pytest.approx(line["loss"], rel=1e-6)
+    assert {"kspace_l1", "image_l1", "penalty"} <= parts.keys()
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize("micro_batch", [None, 1, 2])
+def test_ranks_share_out_the_one_process_plan(world: int, micro_batch: int | None) -> None:
+    data, others = targets(7, UNEVEN), proxies(3)
+
+    def steps(rank: int, of: int) -> Steps:
+        return Steps(joint(), data, others, batch=7, micro_batch=micro_batch, rank=rank, world=of)
+
+    for step in range(3):
+        whole = Counter(visit for chunk in steps(0, 1).plan(step) for visit in chunk)
+        plans = [steps(rank, world).plan(step) for rank in range(world)]
+        assert all(plan == plans[0] for plan in plans)
+        assert Counter(visit for chunk in plans[0] for visit in chunk) == whole
+        alone = steps(0, 1)[step]
+        shared = [steps(rank, world)[step] for rank in range(world)]
+        assert len({len(views) for views in shared}) == 1, "a rank would wait for the others for ever"
+
+        def counted(all_views: list) -> Counter:
+            return Counter(
+                (id_, float(share), tuple(map(float, (kspace.abs().sum(), weight.sum()))))
+                for views in all_views
+                for id_, share, kspace, weight in zip(
+                    views.ids, views.share, views.kspace, views.weight, strict=True
+                )
+                if share > 0
+            )
+
+        assert counted([views for mine in shared for views in mine]) == counted(alone)
+        assert sum(len(views) for views in shared) > 0
+
+
+def test_views_of_several_partitions_weigh_as_one() -> None:
+    views = Steps(MultiMask(Subset(), 4), targets(4), None, batch=4)[0]
+    assert sum(float(one.share.sum()) for one in views) == pytest.approx(4)
+
+
+def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
+    """What `torchrun` starts: a joint step with uneven ranks, then two stages of refinement, and Γ."""
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    with process_group(torch.device("cpu")):
+        stepped = one_step(folder / "step", micro_batch=2)
+        padded = len(stepped.steps[0]), sum(float(v.share.sum()) == 0 for v in stepped.steps[0])
+        staged = engine(folder / "stages", refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
+        staged.run()
+        gamma = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
+    torch.save(
+        {"step": weights(stepped), "stages": weights(staged), "gamma": gamma, "padded": padded},
+        folder / f"rank-{rank}.pt",
+    )
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
+    """The results of two processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [SPAWN.Process(target=train_on_rank, args=(r, 2, port, folder)) for r in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+    return folder, [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_two_processes_give_one_processs_weights(ranks: tuple[Path, list[dict]], tmp_path: Path) -> None:
+    folder, results = ranks
+    alone = one_step(tmp_path)
+    assert any(idle for _, idle in (result["padded"] for result in results)), "no rank was padded"
+    assert results[0]["padded"][0] == results[1]["padded"][0]
+    assert same(results[0]["step"], results[1]["step"])
+    assert apart(results[0]["step"], weights(alone)) < 1e-5
+    for ours, theirs in zip(log(tmp_path), log(folder / "step"), strict=True):
+        assert json.loads(theirs) == pytest.approx(json.loads(ours), rel=1e-4)
+
+
+def test_two_processes_refine_together(ranks: tuple[Path, list[dict]], tmp_path: Path) -> None:
+    folder, results = ranks
+    assert same(results[0]["stages"], results[1]["stages"])
+    assert len(list((folder / "stages" / "teacher" / "stage-1").iterdir())) == 5
+    alone = engine(tmp_path, refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
+    alone.run()
+    assert apart(results[0]["stages"], weights(alone)) < 1e-4
+
+
+def test_gamma_is_the_same_shared_out(ranks: tuple[Path, list[dict]]) -> None:
+    _, results = ranks
+    alone = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
+    assert len(set(alone)) == 4
+    assert results[0]["gamma"] == results[1]["gamma"] == alone

@@ -105,6 +105,6 @@ def test_a_separate_calibration_scan_comes_first() -> None:
 def test_a_full_matrix_is_searched_quickly(shape: tuple[int, int]) -> None:
     mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.999
     mask[shape[0] // 2, shape[1] // 2] = True
-    start = time.perf_counter()
+    start = time.process_time()
     acs_box(mask)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

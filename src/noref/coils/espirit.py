@@ -24,7 +24,7 @@ def espirit(
     threshold: float = 0.02,
     crop: float = 0.8,
     phase: Literal["principal", "first"] = "principal",
-    grid: int = 4,
+    nodes: int = 64,
 ) -> Tensor:
     """Coil maps from fully sampled calibration k-space: complex64 `(sets, coils, y, x)`.
 
@@ -38,8 +38,8 @@ def espirit(
     `λ > crop`, and are zero elsewhere; no weight lies between. One coil gives ones where there is signal.
 
     `G` is a trigonometric polynomial of degree `kernel − 1`, so its eigenvectors vary slowly. They are
-    computed at every `grid`-th pixel and interpolated, except where neighbours differ too much (eigenvalues
-    cross there): those pixels are computed one by one.
+    computed on a coarse grid and interpolated, except where neighbours differ too much (eigenvalues cross
+    there): those pixels are computed one by one.
 
     An eigenvector has no phase of its own. `principal` makes `Σ_c p_c* S_c` real and positive, `p` being the
     first principal component of the calibration data, its last coil real and positive, as BART's `ecalib`
@@ -54,7 +54,7 @@ def espirit(
             BART's `-t`).
         crop: eigenvalue up to which maps are zero.
         phase: the phase convention.
-        grid: pixels between computed eigenvectors; 1 interpolates nothing.
+        nodes: size of the coarse grid along each axis; with that of the image nothing is interpolated.
 
     Raises:
         ValueError: if the calibration region is smaller than the kernel, or has fewer coils than sets.
@@ -66,8 +66,11 @@ def espirit(
         raise ValueError(f"a calibration region of {region} has no room for {kernel} × {kernel} kernels")
     if sets > coils:
         raise ValueError(f"{coils} coils cannot give {sets} sets of maps")
+    if not calibration.any():
+        return torch.zeros(sets, coils, *shape, dtype=torch.complex64, device=calibration.device)
+    calibration = calibration.to(torch.complex64)
     correlation = _correlation(_kernels(calibration, kernel, threshold))
-    maps, values = _eigenmaps(correlation, shape, sets, crop, grid)
+    maps, values = _eigenmaps(correlation, shape, sets, crop, nodes)
     reference = _principal_component(calibration) if phase == "principal" else torch.eye(coils)[0].to(maps)
     combined = torch.einsum("c,scyx->syx", reference.conj(), maps)
     return maps * (torch.sgn(combined).conj() * (values > crop))[:, None]
@@ -85,51 +88,57 @@ def _kernels(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
     else:
         power, right = torch.linalg.eigh(matrix.mH @ matrix)
         vectors = right[:, power > threshold**2 * power[-1]].mH
-    return vectors.reshape(-1, calibration.shape[0], kernel, kernel)
+    kernels: Tensor = vectors.reshape(-1, calibration.shape[0], kernel, kernel)
+    return kernels
 
 
 def _correlation(kernels: Tensor) -> Tensor:
-    """Coefficients of `G`, `(coils, coils, 2·kernel − 1, 2·kernel − 1)`, lag zero in the centre.
+    """Coefficients of `G`, `(2·kernel − 1, 2·kernel − 1, coils, coils)`, lag zero in the centre.
 
     They are the kernels' correlations, summed over the kernels; by FFT, zero-padded so that none wrap.
     """
     width = kernels.shape[-1]
     lags = (2 * width - 1, 2 * width - 1)
     images = torch.fft.ifft2(kernels, s=lags, norm="forward").flatten(2).permute(2, 1, 0)
-    gram = (images @ images.mH).permute(1, 2, 0).unflatten(-1, lags) / width**2
-    return torch.fft.fftshift(torch.fft.fft2(gram, norm="forward"), dim=(-2, -1))
+    gram = (images @ images.mH).unflatten(0, lags) / width**2
+    coefficients = torch.fft.fft2(gram, dim=(0, 1), norm="forward")
+    centred: Tensor = torch.fft.fftshift(coefficients, dim=(0, 1))
+    return centred
 
 
 def _eigenmaps(
-    correlation: Tensor, shape: tuple[int, int], sets: int, crop: float, grid: int
+    correlation: Tensor, shape: tuple[int, int], sets: int, crop: float, nodes: int
 ) -> tuple[Tensor, Tensor]:
     """Leading eigenvectors `(sets, coils, y, x)`, of any phase, and eigenvalues `(sets, y, x)` of `G`."""
+    lags, _, coils, _ = correlation.shape
+    steps = [math.ceil(size / nodes) for size in shape]
+    cells = [math.ceil(size / step) for size, step in zip(shape, steps, strict=True)]
     # One node before the first pixel and enough after the last, so that every cell has 4 × 4 nodes around it;
     # G is periodic, so nodes may lie outside the image.
-    lags = correlation.shape[-1]
-    cells = [math.ceil(size / grid) for size in shape]
-    nodes = [torch.arange(-1, count + 2, device=correlation.device) * grid for count in cells]
-    rows, columns = (_waves(node, size, lags) for node, size in zip(nodes, shape, strict=True))
-    gram = rows @ correlation @ columns.mT
-    maps, values = _leading(gram.permute(2, 3, 0, 1), sets)
+    rows, columns = (
+        _waves(torch.arange(-1, count + 2, device=correlation.device) * step, size, lags)
+        for count, step, size in zip(cells, steps, shape, strict=True)
+    )
+    gram = columns @ (rows @ correlation.flatten(1)).reshape(len(rows), lags, -1)
+    maps, values = _leading(gram.reshape(len(rows), len(columns), coils, coils), sets)
 
-    windows = _windows(maps, cells)
-    overlap = torch.einsum("scyx,scijyx->sijyx", windows[:, :, 1, 1].conj(), windows)
-    fine = _refine(windows * torch.sgn(overlap).conj()[:, None], grid)[..., : shape[0], : shape[1]]
-    length = torch.view_as_real(fine).square().sum((1, -1)).sqrt()
-    fine = fine / length.clamp_min(torch.finfo(length.dtype).tiny)[:, None]
-    window_values = _windows(values, cells)
-    fine_values = _refine(window_values, grid)[..., : shape[0], : shape[1]]
+    map_windows, value_windows = _windows(maps, cells), _windows(values, cells)
+    overlap = torch.einsum("scyx,scijyx->sijyx", map_windows[:, :, 1, 1].conj(), map_windows)
+    aligned = torch.view_as_real(map_windows * torch.sgn(overlap).conj()[:, None])
+    parts = _refine(aligned.movedim(-1, 2), steps)[..., : shape[0], : shape[1]]
+    parts = parts / parts.square().sum((1, 2), keepdim=True).sqrt().clamp_min(torch.finfo(parts.dtype).tiny)
+    fine_maps = torch.complex(parts[:, :, 0], parts[:, :, 1])
+    fine_values = _refine(value_windows, steps)[..., : shape[0], : shape[1]]
 
-    rough = (overlap.abs().amin((1, 2)) < ROUGH) & (window_values.amax((1, 2)) > crop)
-    rough = rough.any(0).repeat_interleave(grid, 0).repeat_interleave(grid, 1)[: shape[0], : shape[1]]
+    rough = ((overlap.abs().amin((1, 2)) < ROUGH) & (value_windows.amax((1, 2)) > crop)).any(0)
+    rough = rough.repeat_interleave(steps[0], 0).repeat_interleave(steps[1], 1)[: shape[0], : shape[1]]
     pixels = rough.nonzero()
     for start in range(0, len(pixels), CHUNK):
         y, x = pixels[start : start + CHUNK].unbind(1)
-        rows, columns = _waves(y, shape[0], lags), _waves(x, shape[1], lags)
-        gram = torch.einsum("pi,cdij,pj->pcd", rows, correlation, columns)
-        fine[:, :, y, x], fine_values[:, y, x] = _leading(gram, sets)
-    return fine, fine_values
+        waves = _waves(y, shape[0], lags)[:, :, None] * _waves(x, shape[1], lags)[:, None]
+        gram = waves.flatten(1) @ correlation.flatten(0, 1).flatten(1)
+        fine_maps[:, :, y, x], fine_values[:, y, x] = _leading(gram.reshape(-1, coils, coils), sets)
+    return fine_maps, fine_values
 
 
 def _windows(nodes: Tensor, cells: list[int]) -> Tensor:
@@ -137,22 +146,25 @@ def _windows(nodes: Tensor, cells: list[int]) -> Tensor:
     return nodes.unfold(-2, cells[0], 1).unfold(-2, cells[1], 1)
 
 
-def _refine(windows: Tensor, grid: int) -> Tensor:
+def _refine(windows: Tensor, steps: list[int]) -> Tensor:
     """Cubic interpolation from the 4 × 4 nodes around each cell: `(…, 4, 4, cells, cells)` to `(…, y, x)`."""
-    offset = torch.arange(grid, device=windows.device)[:, None] / grid
-    weights = torch.cat(
+    rows, columns = (_cubic(step, windows.device) for step in steps)
+    fine = torch.einsum("ai,bj,...ijyx->...yaxb", rows, columns, windows)
+    return fine.flatten(-4, -3).flatten(-2, -1)
+
+
+def _cubic(step: int, device: torch.device) -> Tensor:
+    """Weights `(step, 4)` of nodes −1, 0, 1, 2 at the pixels between nodes 0 and 1 (Lagrange)."""
+    t = torch.arange(step, device=device) / step
+    return torch.stack(
         (
-            -offset * (offset - 1) * (offset - 2) / 6,
-            (offset + 1) * (offset - 1) * (offset - 2) / 2,
-            -(offset + 1) * offset * (offset - 2) / 2,
-            (offset + 1) * offset * (offset - 1) / 6,
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
         ),
         dim=1,
     )
-    if windows.is_complex():
-        parts = torch.einsum("ai,bj,...ijyxr->...yaxbr", weights, weights, torch.view_as_real(windows))
-        return torch.view_as_complex(parts.contiguous()).flatten(-4, -3).flatten(-2, -1)
-    return torch.einsum("ai,bj,...ijyx->...yaxb", weights, weights, windows).flatten(-4, -3).flatten(-2, -1)
 
 
 def _waves(positions: Tensor, size: int, lags: int) -> Tensor:
@@ -163,7 +175,7 @@ def _waves(positions: Tensor, size: int, lags: int) -> Tensor:
 
 
 def _leading(gram: Tensor, sets: int) -> tuple[Tensor, Tensor]:
-    """Leading eigenvectors `(sets, coils, …)` and eigenvalues `(sets, …)` of Hermitian `(…, coils, coils)`."""
+    """Leading eigenvectors `(sets, coils, …)` and -values `(sets, …)` of Hermitian `(…, coils, coils)`."""
     values, vectors = torch.linalg.eigh(gram)
     vectors, values = vectors[..., -sets:].flip(-1), values[..., -sets:].flip(-1)
     return vectors.movedim(-1, 0).movedim(-1, 1), values.movedim(-1, 0)

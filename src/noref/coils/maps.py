@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -16,8 +17,8 @@ from noref.scan import Scan
 MIN_LINES = 12
 """Fewest calibration samples along either axis from which ESPIRiT is attempted."""
 
-BLOCK = 24
-"""Maps are smooth: the central 24 × 24 samples, or as many in another shape, say all there is to say."""
+BLOCK = 24 * 24
+"""Central samples that ESPIRiT uses. Maps are smooth: more samples cost more time and hold more noise."""
 
 
 def acs_maps(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -40,8 +41,10 @@ def acs_maps(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
 def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", sets: int = 1) -> Tensor:
     """Coil maps of a scan on its whole grid, complex64 `(sets, coils, y, x)`.
 
-    Made from the scan's separate calibration k-space, or else from the fully sampled centre of Ω∖Γ; of that
-    the central 24 × 24 samples, or as many in the shape that fewer lines leave. One coil gets ones.
+    Made from the scan's separate calibration k-space, or else from the fully sampled centre of Ω∖Γ. Of that,
+    ESPIRiT takes the central 24 × 24 samples, or as many in the shape that fewer lines leave; low-resolution
+    images take a block at most twice as long as it is wide, beyond which it holds more noise than detail.
+    One coil gets ones.
 
     Args:
         scan: `(coils, ky, kx)`, with or without maps.
@@ -67,10 +70,11 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
             f"{scan.id}: the centre of k-space was not sampled, so no maps can be made of it; "
             "give a separate calibration scan or maps"
         )
-    lines = min(lines, max(BLOCK, BLOCK**2 // samples))
-    samples = min(samples, BLOCK**2 // lines)
-    region = crop_centre(region, (lines, samples))
-    return espirit(region, scan.shape, sets=sets) if method == "espirit" else acs_maps(region, scan.shape)
+    if method == "acs":
+        longest = 2 * min(lines, samples)
+        return acs_maps(crop_centre(region, (min(lines, longest), min(samples, longest))), scan.shape)
+    lines = min(lines, max(math.isqrt(BLOCK), BLOCK // samples))
+    return espirit(crop_centre(region, (lines, min(samples, BLOCK // lines))), scan.shape, sets=sets)
 
 
 def _hann(size: int, device: torch.device) -> Tensor:

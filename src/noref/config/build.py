@@ -36,7 +36,12 @@ def _named(registry: Mapping[str, type], spec: Any, where: str) -> Any:
 
 def _construct(cls: type, arguments: dict[str, Any], where: str) -> Any:
     """Calls a constructor, its arguments converted to their annotations, recursively."""
-    parameters = inspect.signature(cls).parameters
+    # A class without a constructor of its own has PyTorch's, which takes anything.
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
     hints = get_type_hints(cls.__init__)  # type: ignore[misc] # only the annotations are read
     values = {}
     for name, value in arguments.items():

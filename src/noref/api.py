@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from noref.data.dataset import Dataset
 from noref.data.files import open_scans
 from noref.errors import NorefError
 from noref.files import whole
-from noref.methods import Method
+from noref.methods import Joint, Method
 from noref.networks import Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.training import Engine
@@ -97,7 +98,12 @@ def train(config: Config, *, resume: bool = False) -> Path:
             save_config(config, folder / "config.yaml")
         if resume and engine.checkpoint.exists():
             engine.resume()
-        engine.run()
+        try:
+            engine.run()
+        except NorefError:
+            if rank() == 0 and not engine.checkpoint.exists():
+                discard(folder)
+            raise
         if rank() == 0:
             save_model(folder / "model", engine, config)
         barrier()
@@ -121,6 +127,9 @@ def build_engine(config: Config) -> Engine:
             sets[one.role] = one
     if not sets:
         raise NorefError("nothing to train on; give data.target.path=FOLDER")
+    if len(sets) == 1 and any(isinstance(module, Joint) for module in method.modules()):
+        missing = "proxy" if Role.TARGET in sets else "target"
+        raise NorefError(f"method joint: needs two kinds of scans; give data.{missing}.path=FOLDER")
     targets = sets.get(Role.TARGET)
     if targets is not None:
         targets.check_masks(given.force)
@@ -155,6 +164,15 @@ def check_folder(folder: Path, config: Config, resume: bool) -> None:
             raise NorefError(f"{saved}: the run was started with {changed}; resume it as it was")
     elif folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise NorefError(f"{folder}: holds other files; give another output=")
+
+
+def discard(folder: Path) -> None:
+    """Removes a run that failed before its first checkpoint: its folder is free for the next attempt."""
+    for name in ("config.yaml", "metrics.jsonl"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "teacher", ignore_errors=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def read_config(path: Path) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 import typer
 
@@ -18,12 +19,15 @@ from noref.version import __version__
 
 app = typer.Typer(
     help="Train MRI reconstruction networks when no fully sampled scan exists.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (demo, inspect, simulate, train, reconstruct, evaluate):
     app.command()(command)
+
+
+_UsageError: Any = typer.BadParameter.__base__
+"""Of the click that typer uses: which one depends on typer's version."""
 
 
 def _version(wanted: bool) -> None:
@@ -34,7 +38,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere."),
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
     ),
@@ -45,13 +49,18 @@ def options(
 def main() -> None:
     """Runs the command line: bad input is one line and exit code 2."""
     warnings.showwarning = _one_line
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app()
+        sys.exit(app(arguments or ["--help"], prog_name="noref", standalone_mode=False))
     except NorefError as error:
         if "--debug" in sys.argv:
             raise
-        print(f"noref: {error}", file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    except _UsageError as error:
+        command = "noref" if error.ctx is None else error.ctx.command_path
+        message = f"{error.format_message().rstrip('.')}; see {command} --help"
+    print(f"noref: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +18,13 @@ from noref.cli.simulate import simulate
 from noref.config import load_config
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, Report, summarise
+from noref.training import Interrupted
 
 RECIPES = ("ssdu", "default", "supervised")
 """The rows that are trained, each by its shipped recipe."""
+
+TEST_SUBJECTS = 10
+BASELINE = "wavelet"
 
 _SAMPLING = {"mask": "lines", "acceleration": 4, "acs": 12, "seed": 1}
 _INTRO = (
@@ -25,8 +32,8 @@ _INTRO = (
     "coils that the reconstruction does not know, and undersampled 4 times in random lines. SSDU and noref's "
     "default learn from the undersampled scans alone; the supervised row also sees what they never see, the "
     "full scans.\n\n"
-    "All networks have the same size, the same number of steps and the same data. None has seen the ten "
-    "test subjects."
+    "All networks have the same size, the same number of steps and the same data. None has seen the "
+    f"{TEST_SUBJECTS} test subjects."
 )
 
 
@@ -39,13 +46,15 @@ def demo(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was stopped.")] = False,
 ) -> None:
     """Simulate a target, train with and without references, and write a report."""
-    if output.exists() and any(output.iterdir()) and not resume:
+    if output.is_file() or (output.exists() and any(output.iterdir()) and not resume):
         raise NorefError(f"{output}: already holds files; go on with --resume, or give another --output")
     console = Console(stderr=True)
     train_data, test_data = output / "data" / "train", output / "data" / "test"
-    for folder, scans, seed in ((train_data, subjects, 1), (test_data, 10, 2)):
-        if not folder.exists():
-            simulate(folder, scans=scans, slices=1, seed=seed)
+    commands = [
+        _simulated(train_data, subjects, seed=1),
+        _simulated(test_data, TEST_SUBJECTS, seed=2),
+    ]
+    length = [] if epochs is None else ["--epochs", str(epochs)]
     size = load_config("demo", [] if epochs is None else [f"training.epochs={epochs}"])
     overrides = [
         f"network.phases={size.network['phases']}",
@@ -54,25 +63,56 @@ def demo(
         f"data.target.path={train_data}",
         *(f"data.target.{key}={value}" for key, value in _SAMPLING.items()),
     ]
-    commands = [f"noref simulate {train_data} --scans {subjects} --slices 1 --seed 1"]
-    for recipe in RECIPES:
-        run = output / recipe
+    runs = {recipe: output / recipe for recipe in RECIPES}
+    for recipe, run in runs.items():
         console.print(f"training: {recipe}", highlight=False)
-        api.train(load_config(recipe, [*overrides, f"output={run}"]), resume=resume)
-        commands.append(f"noref train {recipe} {' '.join(overrides)} output={run}")
+        settings = [*overrides, f"output={run}"]
+        try:
+            api.train(load_config(recipe, settings), resume=resume)
+        except Interrupted:
+            again = [
+                "noref",
+                "demo",
+                "--output",
+                str(output),
+                "--subjects",
+                str(subjects),
+                *length,
+                "--resume",
+            ]
+            print(f"noref: stopped and saved; go on with: {shlex.join(again)}", file=sys.stderr)
+            raise typer.Exit(130) from None
+        commands.append(shlex.join(["noref", "train", recipe, *settings]))
     page = output / "report.html"
+    scored = ["noref", "evaluate", *map(str, runs.values()), f"path={test_data}"]
+    commands.append(shlex.join([*scored, "--baseline", BASELINE, "--output", str(page)]))
     made = report(
-        {name: output / name for name in RECIPES},
-        [f"path={test_data}", "holdout=0.07"],
+        runs,
+        [f"path={test_data}"],
         page,
         classical=list(CLASSICAL),
         title="noref demo",
         intro=_INTRO,
-        baseline="wavelet",
+        baseline=BASELINE,
         commands=commands,
     )
     console.print(table(made), highlight=False, markup=False)
     print(page)
+
+
+def _simulated(folder: Path, subjects: int, seed: int) -> str:
+    """Simulates the scans of a folder unless they are there; the command that would."""
+    if not folder.exists():
+        # Under its own name only when complete: a demo that was stopped must not go on with fewer scans.
+        part = folder.with_name(f".part-{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        simulate(part, scans=subjects, slices=1, seed=seed)
+        part.rename(folder)
+    there = len(list(folder.glob("*.h5")))
+    if there != subjects:
+        raise NorefError(f"{folder}: holds {there} subjects, not {subjects}; give another --output")
+    options = ["--scans", str(subjects), "--slices", "1", "--seed", str(seed)]
+    return shlex.join(["noref", "simulate", str(folder), *options])
 
 
 def table(made: Report) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 
@@ -30,17 +31,22 @@ def evaluate(
     classical: Annotated[
         str, typer.Option(help="Classical methods to compare with, separated by commas.")
     ] = ",".join(CLASSICAL),
+    baseline: Annotated[str | None, typer.Option(help="The row that the others are compared with.")] = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "Reconstruction without references",
 ) -> None:
     """Score runs on scans they have not seen, with and without references, and write a report."""
     folders, settings = divided(runs)
-    report(
-        {Path(folder).name: Path(folder) for folder in folders},
-        settings,
-        output,
-        classical=[name for name in classical.split(",") if name],
-        title=title,
-    )
+    named = [(_name(Path(folder)), Path(folder)) for folder in folders]
+    rows = [name for name in classical.split(",") if name]
+    every = [*rows, *(name for name, _ in named)]
+    twice = [name for name in every if every.count(name) > 1]
+    if twice:
+        raise NorefError(f"{twice[0]}: two rows of this name; rename a run folder, or leave one out")
+    if baseline is not None and baseline not in every:
+        raise NorefError(f"--baseline: {baseline!r} is no row; there are {', '.join(every)}")
+    if output.is_dir():
+        raise NorefError(f"{output}: is a folder; name the page to write, such as {output / 'report.html'}")
+    report(dict(named), settings, output, classical=rows, title=title, baseline=baseline)
     print(output)
 
 
@@ -98,6 +104,12 @@ def report(
     return made
 
 
+def _name(folder: Path) -> str:
+    """What a run is called in the report; a model folder goes by the name of its run."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "model" else folder.name
+
+
 def _source(models: Sequence[api.Model], settings: Sequence[str]) -> Source:
     given = models[0].config.data if models else None
     base = None if given is None else given.validation or given.target or given.proxy
@@ -122,7 +134,8 @@ def _labels(scans: Dataset) -> list[str]:
     """What a reader must know before believing a number (METHODS.md section 9, trap 3)."""
     first = scans[0]
     labels = [] if first.raw else ["not raw"]
-    if not bool((first.mask == first.mask[:, :1]).all()):
+    acquired = first.raw and torch.equal(first.mask, first.measured)
+    if not acquired and not bool((first.mask == first.mask[:, :1]).all()):
         labels.append("2-D random masks: for comparison with the papers")
     if first.coils > 1:
         labels.append("maps from the calibration region of Ω")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,16 +35,35 @@ def reconstruct(
     """Reconstruct raw files with a trained model or a classical method."""
     paths, settings = divided(inputs)
     files = files_of(paths)
-    names = [file.name.split(".")[0] + suffix for file in files]
-    into_folder = len(files) > 1 or not output.name.endswith(formats.SUFFIXES)
-    outputs = [output / name for name in names] if into_folder else [output]
-    if len(set(outputs)) < len(outputs):
-        raise NorefError(f"{output}: two inputs have the same name; reconstruct them one at a time")
+    outputs = _outputs(files, output, suffix)
     method, base = _method(model)
     for file, target in zip(files, outputs, strict=True):
         scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
         _write(target, scans, method)
         print(target)
+
+
+def _outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
+    """A file to write for every input; refused before any work is done if one cannot be, or is an input."""
+    if not suffix.endswith(formats.SUFFIXES):
+        raise NorefError(f"--suffix: {suffix!r} is unknown; there are {', '.join(formats.SUFFIXES)}")
+    known = output.name.endswith(formats.SUFFIXES)
+    if output.is_dir() or not output.suffix or (len(files) > 1 and not known):
+        outputs = [output / f"{file.stem}{suffix}" for file in files]
+    elif not known:
+        raise NorefError(f"{output}: noref writes images as {', '.join(formats.SUFFIXES)}; or name a folder")
+    elif len(files) > 1:
+        raise NorefError(f"{output}: one file for {len(files)} inputs; name a folder, and --suffix")
+    else:
+        outputs = [output]
+    if len(set(outputs)) < len(outputs):
+        raise NorefError(f"{output}: two inputs have the same name; reconstruct them one at a time")
+    # BART's pairs go by either name, or by neither suffix.
+    pairs = [file.with_suffix(".cfl") for file in files if file.suffix in ("", ".hdr")]
+    over = {path.resolve() for path in outputs} & {file.resolve() for file in (*files, *pairs)}
+    if over:
+        raise NorefError(f"{over.pop()}: is an input; choose another --output")
+    return outputs
 
 
 def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None]:

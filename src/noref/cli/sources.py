@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,5 +40,6 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
 
 
 def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments without and with an equals sign: paths and settings."""
-    return [a for a in arguments if "=" not in a], [a for a in arguments if "=" in a]
+    """Paths, and settings: arguments with an equals sign that are no file."""
+    settings = [a for a in arguments if "=" in a and not Path(a).exists()]
+    return [a for a in arguments if a not in settings], settings

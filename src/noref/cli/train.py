@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,16 +27,18 @@ def train(
     if (Path(recipe) / "config.yaml").exists():
         if not resume:
             raise NorefError(f"{recipe}: is a run; go on with --resume, or give a recipe")
-        config = api.read_config(Path(recipe) / "config.yaml")
         if settings:
             raise NorefError(f"{recipe}: a run goes on with its own settings; leave out {settings[0]}")
+        # The folder may have been moved since, or named from elsewhere.
+        config = api.read_config(Path(recipe) / "config.yaml").model_copy(update={"output": recipe})
     else:
         config = load_config(recipe, settings or [])
     try:
         model = api.train(config, resume=resume)
     except Interrupted:
         if rank() == 0:
-            print(f"stopped and saved; go on with: noref train {config.output} --resume", file=sys.stderr)
+            folder = shlex.quote(config.output)
+            print(f"noref: stopped and saved; go on with: noref train {folder} --resume", file=sys.stderr)
         raise typer.Exit(130) from None
     if rank() == 0:
         print(model)

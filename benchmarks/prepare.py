@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from noref.data import coil_models
-from noref.data.simulate import add_noise
+from noref.data.simulate import acquire
 from noref.formats import fastmri
-from noref.physics import crop_centre, fft2c
 from noref.scan import Scan
 from noref.seeding import Key
 
@@ -37,25 +36,20 @@ def images(data: Path, scan: int) -> Tensor:
 
 
 def brain(image: Tensor, name: str, matrix: int) -> Scan:
-    """Single-coil k-space of one slice."""
-    kspace = crop_centre(fft2c(image), (matrix, matrix))[None] * (matrix / image.shape[-1])
-    return whole(name, kspace)
+    """Single-coil k-space of one slice, as it is."""
+    shape = (image.shape[-2], image.shape[-1])
+    one = torch.ones(1, *shape, dtype=image.dtype)
+    scan = acquire(image, one, id=name, matrix=(matrix, matrix), noise_db=None, key=Key(SEED, name, "noise"))
+    return replace(scan, clean=None)
 
 
 def brain_multicoil(image: Tensor, name: str, matrix: int, coils: int, noise: float) -> Scan:
     """k-space of one slice seen by simulated coils, with noise; the noiseless one as the clean truth."""
     subject = name.split("/")[0]
-    kind = "loop" if Key(SEED, subject, "coil kind").numpy().random() < 0.5 else "birdcage"
-    shape = (image.shape[-2], image.shape[-1])
-    maps = coil_models.maps(kind, coils, shape, Key(SEED, subject, "coils"))
-    clean = crop_centre(fft2c(maps * image), (matrix, matrix)) * (matrix / image.shape[-1])
-    return add_noise(whole(name, clean), noise, Key(SEED, name, "noise"))
-
-
-def whole(name: str, kspace: Tensor) -> Scan:
-    """A fully sampled scan that was not measured as such."""
-    every = torch.ones(kspace.shape[-2:], dtype=torch.bool)
-    return Scan(id=name, kspace=kspace, measured=every, mask=every, raw=False)
+    kind = coil_models.KINDS[int(Key(SEED, subject, "coil kind").numpy().integers(len(coil_models.KINDS)))]
+    maps = coil_models.maps(kind, coils, (image.shape[-2], image.shape[-1]), Key(SEED, subject, "coils"))
+    key = Key(SEED, name, "noise")
+    return acquire(image, maps, id=name, matrix=(matrix, matrix), noise_db=noise, key=key)
 
 
 def main() -> None:
@@ -76,7 +70,7 @@ def main() -> None:
             else:
                 made.append(brain_multicoil(image, name, options.matrix, options.coils, options.noise))
         path = options.output / part / f"siat{scan}.h5"
-        fastmri.write(path, [replace(one, id=one.id) for one in made])
+        fastmri.write(path, made)
         print(path)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from noref.data import coil_models
 from noref.data.phantoms import phantom
@@ -24,7 +26,7 @@ FINER = 2
 """Pixels of the simulation per pixel of the scan, along each axis."""
 
 OBJECT = 0.05
-"""Pixels of the phantom brighter than this are the object."""
+"""Pixels brighter than this share of the maximum are the object."""
 
 SPACING, RANGE = 0.05, 0.8
 """Distance between slices, and the most that all of them span, in half fields of view."""
@@ -47,9 +49,7 @@ def simulate_scan(
     z: float = 0.0,
     spacing: float = SPACING,
 ) -> Scan:
-    """A fully sampled scan of a phantom, `y_c = crop(F S_c x)·√(N/N_fine) + n_c`, with its noiseless k-space.
-
-    `20·log10(rms of the combined image over the object / σ) = noise_db`, `σ² = E|n|²` per coil sample, white.
+    """A fully sampled scan of a phantom, with its noiseless k-space; see `acquire`.
 
     Args:
         anatomy: a name in `noref.data.phantoms.ANATOMIES`.
@@ -66,24 +66,37 @@ def simulate_scan(
     kind = coil_models.KINDS[int(coil_key.fold("kind").numpy().integers(len(coil_models.KINDS)))]
     fine = (FINER * matrix[0], FINER * matrix[1])
     image = phantom(anatomy, fine, Key(seed, subject, "phantom"), z)
-    coil_images = image * coil_models.maps(kind, coils, fine, coil_key, z)
-    clean = crop_centre(fft2c(coil_images), matrix) / FINER
+    maps = coil_models.maps(kind, coils, fine, coil_key, z)
+    scan = acquire(image, maps, id=id, matrix=matrix, noise_db=noise_db, key=Key(seed, id, "noise"))
+    return replace(scan, header=_header(anatomy, matrix, z, spacing))
+
+
+def acquire(
+    image: Tensor, maps: Tensor, *, id: str, matrix: tuple[int, int], noise_db: float | None, key: Key
+) -> Scan:
+    """The fully sampled scan of an image: k-space of a finer grid, cropped, with white noise.
+
+    `y_c = crop(F S_c x)·√(N/N_fine) + n_c`, with noise of `20·log10(rms of the combined image over the
+    object / σ)` dB, `σ² = E|n|²` per coil sample.
+
+    Args:
+        image: complex `(y, x)` on a grid at least as fine as the scan's, its object brighter than 5 % of its
+            maximum.
+        maps: complex `(coils, y, x)` on the same grid.
+        id: subject/scan/slice.
+        matrix: `(ky, kx)` of the scan.
+        noise_db: level of the noise; none if None.
+        key: draws it.
+    """
+    finer = math.sqrt(image.numel() / math.prod(matrix))
+    clean = crop_centre(fft2c(image * maps), matrix) / finer
     kspace = clean
     if noise_db is not None:
-        pixels = float((image.abs() > OBJECT).sum()) / FINER**2
+        pixels = float((image.abs() > OBJECT * image.abs().max()).sum()) / finer**2
         sigma = float(torch.linalg.vector_norm(clean)) / math.sqrt(pixels) * 10 ** (-noise_db / 20)
-        generator = Key(seed, id, "noise").torch()
-        kspace = clean + sigma * torch.randn(clean.shape, dtype=clean.dtype, generator=generator)
+        kspace = clean + sigma * torch.randn(clean.shape, dtype=clean.dtype, generator=key.torch())
     everywhere = torch.ones(matrix, dtype=torch.bool)
-    return Scan(
-        id=id,
-        kspace=kspace,
-        measured=everywhere,
-        mask=everywhere,
-        clean=clean,
-        raw=False,
-        header=_header(anatomy, matrix, z, spacing),
-    )
+    return Scan(id=id, kspace=kspace, measured=everywhere, mask=everywhere, clean=clean, raw=False)
 
 
 def _header(anatomy: str, matrix: tuple[int, int], z: float, spacing: float) -> Header:

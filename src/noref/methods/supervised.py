@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from noref.errors import NorefError
 from noref.methods.base import Method, View
-from noref.scan import Scan
+from noref.scan import Scan, padding_of
 from noref.seeding import Key
 
 
@@ -14,7 +12,7 @@ class Supervised(Method):
     """The network sees Ω and is graded on the full scan, in k-space and against its reference image."""
 
     def view(self, scan: Scan, key: Key) -> list[View]:
-        """One view: Ω shown, everything measured graded.
+        """One view: Ω shown, all but the padding graded.
 
         Raises:
             NorefError: if the scan has no reference.
@@ -26,4 +24,4 @@ class Supervised(Method):
                 "use the recipe default or ssdu"
             )
         goal = scan.kspace if scan.clean is None else scan.clean
-        return [View(scan, scan.mask, goal, weight=torch.ones(scan.shape), image=scan.reference)]
+        return [View(scan, scan.mask, goal, weight=~padding_of(scan), image=scan.reference)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class ISTANet(Network):
         self, phases: int = 9, features: int = 32, channels: int = 2, checkpointing: bool = False
     ) -> None:
         super().__init__()
-        if channels != 1 and channels % 2:
+        if channels < 1 or (channels > 1 and channels % 2):
             raise NorefError(f"ISTANet: channels is {channels}; give 1 (real images) or 2·sets")
         self.channels, self.checkpointing = channels, checkpointing
         self.phases = nn.ModuleList(Phase(features, channels) for _ in range(phases))
@@ -96,13 +97,12 @@ class ISTANet(Network):
     def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
         """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
         start = encoding.adjoint_pairs(torch.view_as_real(kspace))
-        if self.channels == 1:
-            start = start[:, :1]
-        elif start.shape[1] != self.channels:
+        if start.shape[1] != max(self.channels, 2):
             raise NorefError(
                 f"ISTANet: {start.shape[1] // 2} map sets do not fit a network of {self.channels} channels; "
                 f"train it with network.channels={start.shape[1]}"
             )
+        start = start[:, : self.channels]
         image, penalty = start, kspace.real.new_zeros(kspace.shape[0])
         for phase in self.phases:
             if self.checkpointing and torch.is_grad_enabled():
@@ -122,10 +122,17 @@ class ISTANet(Network):
         """Loads weights saved by the authors' code, whose parameters stand in the same order.
 
         Raises:
-            NorefError: if the file holds other shapes.
+            NorefError: if the file cannot be read, or holds other shapes.
         """
-        theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())
         ours = self.state_dict()
-        if [tuple(t.shape) for t in theirs] != [tuple(t.shape) for t in ours.values()]:
+        try:
+            theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())
+            fit = [t.shape for t in theirs] == [t.shape for t in ours.values()]
+        except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise NorefError(
+                f"{path}: no weights ({reason}); give a file saved by the authors' code"
+            ) from None
+        if not fit:
             raise NorefError(f"{path}: no ISTA-Net+ weights of this size; check phases and features")
         self.load_state_dict(dict(zip(ours, theirs, strict=True)))

@@ -181,6 +181,16 @@ def test_one_coil_gives_ones_where_there_is_signal() -> None:
     assert set(maps.abs().round(decimals=4).unique().tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("phase", ["principal", "first"])
+@pytest.mark.parametrize("dead", [0, 4])
+def test_a_dead_coil_leaves_the_others_their_maps(phase: str, dead: int) -> None:
+    kspace, images = _multicoil((64, 64), 5)
+    kspace[dead] = images[dead] = 0
+    maps = _ours(kspace, phase=phase)[0]
+    assert maps[dead].abs().max() < 1e-6
+    assert (maps * (maps.conj() * images).sum(0) - images).norm() < 0.01 * images.norm()
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1e6])
 def test_scale_and_precision_of_the_data_do_not_matter(scale: float) -> None:
     kspace, _ = _multicoil((64, 64), 4)

@@ -73,7 +73,8 @@ def espirit(
     maps, values = _eigenmaps(correlation, shape, sets, crop, nodes)
     reference = _principal_component(calibration) if phase == "principal" else torch.eye(coils)[0].to(maps)
     combined = torch.einsum("c,scyx->syx", reference.conj(), maps)
-    return maps * (torch.sgn(combined).conj() * (values > crop))[:, None]
+    # A coil without signal has no phase: it must not take the maps of the others with it, as sgn(0) would.
+    return maps * torch.polar((values > crop).to(values.dtype), -combined.angle())[:, None]
 
 
 def _kernels(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
@@ -185,5 +186,5 @@ def _principal_component(calibration: Tensor) -> Tensor:
     """The coils' first principal component, `(coils,)`, its last coil real and positive."""
     samples = calibration.flatten(1).to(torch.complex128)
     _, components = torch.linalg.eigh(samples @ samples.mH)
-    component: Tensor = components[:, -1] * torch.sgn(components[-1, -1]).conj()
+    component: Tensor = components[:, -1] * torch.exp(-1j * components[-1, -1].angle())
     return component.to(torch.complex64)

@@ -1,0 +1,422 @@
+"""What the training loop promises besides going on after a kill."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from scans import apart, engine, joint, log, network, proxies, refined, same, targets, weights
+from torch import Tensor
+
+from noref.data.dataset import Dataset
+from noref.errors import NorefError
+from noref.methods import Method, Subset
+from noref.methods.base import Losses, Views
+from noref.networks import Network
+from noref.networks.istanet import Phase
+from noref.physics import Encoding
+from noref.scan import Role
+from noref.seeding import Key
+from noref.training import Engine, Training
+from noref.training.progress import TrainingProgress, duration
+from noref.training.steps import Steps
+
+
+def lines(trained: Engine) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log(trained.folder)]
+
+
+# Γ
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "best"),
+    [([5, 3, 4, 6, 1, 0], 2, 1), ([5, 3, 4, 6, 2, 7], 0, 4), ([1, 2, 3, 4, 5, 6], 0, 0)],
+)
+def test_the_best_weights_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], patience: int, best: int
+) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def scripted(_: Method, net: Network, *__: object) -> list[float]:
+        seen.append({f"network.{name}": t.clone() for name, t in net.state_dict().items()})
+        return [scores[len(seen) - 1] - 0.5, scores[len(seen) - 1] + 0.5]
+
+    monkeypatch.setattr("noref.training.engine.score_holdout", scripted)
+    trained = engine(tmp_path, epochs=6, patience=patience)
+    trained.run()
+    assert len(seen) == (best + 1 + patience if patience else 6)
+    assert same(weights(trained), seen[best])
+    assert not same(weights(trained), seen[best - 1])
+    assert trained.progress.best == scores[best]
+    assert [line["gamma"] for line in lines(trained) if "gamma" in line] == scores[: len(seen)]
+
+
+def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
+    trained = engine(tmp_path, epochs=2)
+    trained.validation = None
+    trained.run()
+    assert trained.progress.best is None
+    assert not any("gamma" in line for line in lines(trained))
+
+
+def test_validation_is_asked_for_as_often_as_set(tmp_path: Path) -> None:
+    trained = engine(tmp_path, epochs=5, validate_every=2, validation_scans=3)
+    trained.run()
+    assert [line["step"] for line in lines(trained) if "gamma" in line] == [4, 8, 10]
+    assert [len(scores) for scores in trained.progress.gammas[0]] == [3, 3, 3]
+
+
+def test_broken_validation_scans_are_named(tmp_path: Path) -> None:
+    data = targets()
+    held = data[2].holdout
+    assert held is not None
+    broken = [
+        replace(s, kspace=torch.where(held, torch.nan, s.kspace)) if i == 2 else s
+        for i, s in enumerate(data.slices)
+    ]
+    with pytest.raises(NorefError, match="subject2/scan/0: Γ is nan") as error:
+        engine(tmp_path, data=Dataset(broken, data.how, data.role)).run()
+    assert "\n" not in str(error.value)
+
+
+# rates
+
+
+@given(steps=st.integers(1, 40), warmup=st.integers(0, 10), lr=st.floats(1e-5, 1), step=st.integers(0, 39))
+def test_cosine_is_pytorchs_times_the_rise(steps: int, warmup: int, lr: float, step: int) -> None:
+    step = min(step, steps - 1)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    for _ in range(step):
+        optimiser.step()
+        schedule.step()
+    rise = min(1, (step + 1) / warmup) if warmup else 1
+    rate = Training(lr=lr, warmup=warmup).learning_rate(0, step, steps, [])
+    assert rate == pytest.approx(schedule.get_last_lr()[0] * rise, rel=1e-9, abs=1e-15)
+
+
+@given(
+    gammas=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]), max_size=12),
+    patience=st.integers(1, 4),
+    factor=st.floats(0.1, 0.9),
+)
+def test_plateaus_are_pytorchs(gammas: list[float], patience: int, factor: float) -> None:
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
+    # PyTorch waits for one more bad epoch than its patience.
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, factor=factor, patience=patience - 1, threshold=0
+    )
+    for gamma in gammas:
+        schedule.step(gamma)
+    given_ = Training(
+        lr=1, warmup=0, schedule="plateau", plateau_patience=patience, plateau_factor=factor
+    ).learning_rate(0, 5, 100, gammas)
+    assert given_ == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9, abs=1e-8)
+
+
+def test_rates_reach_the_optimiser_and_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[float] = []
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: used.append(self.param_groups[0]["lr"]))
+    trained = engine(tmp_path, refined(), lr=0.1, refined_lr=0.01, warmup=3)
+    trained.run()
+    wanted = [
+        base * min(1, (step + 1) / 3) * 0.5 * (1 + math.cos(math.pi * step / 6))
+        for base in (0.1, 0.01)
+        for step in range(6)
+    ]
+    assert used == pytest.approx(wanted)
+    assert [line["lr"] for line in lines(trained) if "lr" in line] == used
+
+
+# gradients
+
+
+@pytest.mark.parametrize("clip", [0, 1e-3, 1e9])
+def test_clipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float) -> None:
+    norms: list[float] = []
+
+    def record(self: torch.optim.Adam) -> None:
+        grads = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
+        norms.append(float(torch.cat(grads).norm()))
+
+    monkeypatch.setattr(torch.optim.Adam, "step", record)
+    engine(tmp_path, clip=clip, epochs=1).run()
+    assert norms[0] == pytest.approx(1e-3, rel=1e-2) if clip == 1e-3 else norms[0] > 1e-2
+
+
+class Broken(Subset):
+    """Loses its numbers after two steps."""
+
+    def __init__(self, gradient_only: bool) -> None:
+        super().__init__()
+        self.gradient_only, self.calls = gradient_only, 0
+
+    def loss(self, net: Network, views: Views, key: Key) -> Losses:
+        losses = super().loss(net, views, key)
+        self.calls += 1
+        if self.calls > 4:
+            zero = 0 * losses["kspace_l1"]
+            losses["odd"] = zero.sqrt() if self.gradient_only else zero / 0
+        return losses
+
+
+@pytest.mark.parametrize("gradient_only", [False, True])
+def test_not_a_number_stops_before_it_does_harm(tmp_path: Path, gradient_only: bool) -> None:
+    failing = engine(tmp_path, Broken(gradient_only))
+    with pytest.raises(NorefError, match=r"nan after 2 steps; lower training\.lr") as error:
+        failing.run()
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    again = engine(tmp_path)
+    again.resume()
+    assert again.progress.taken == 2
+    assert all(bool(t.isfinite().all()) for t in weights(again).values())
+    assert same(weights(again), weights(failing))
+    assert "NaN" not in "".join(log(tmp_path))
+
+
+def test_bf16_convolves_in_bf16_with_physics_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Counter[tuple[str, torch.dtype]] = Counter()
+
+    def watch(owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*arguments: Any, **named: Any) -> Tensor:
+            result: Tensor = original(*arguments, **named)
+            tensors = [a for a in (*arguments, result) if isinstance(a, Tensor) and a.is_floating_point()]
+            seen.update((name, t.dtype) for t in (tensors if name != "conv2d" else [result]))
+            return result
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for operator in ("sense_normal", "sense_forward", "sense_adjoint"):
+        watch(importlib.import_module("noref.physics.cartesian"), operator)
+    watch(F, "conv2d")
+    half = engine(tmp_path / "half", precision="bf16", epochs=1)
+    half.validation = None
+    half.run()
+    assert set(seen) == {
+        ("sense_normal", torch.float32),
+        ("sense_forward", torch.float32),
+        ("sense_adjoint", torch.float32),
+        ("conv2d", torch.bfloat16),
+    }
+    single = engine(tmp_path / "single", epochs=1)
+    single.validation = None
+    single.run()
+    assert all(t.dtype == torch.float32 for t in weights(half).values())
+    assert 0 < apart(weights(half), weights(single)) < 0.01
+    for ours, theirs in zip(lines(half), lines(single), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.02)
+        assert ours["loss"] != theirs["loss"]
+
+
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
+    kept = engine(tmp_path / "kept", net=network(checkpointing=False))
+    recomputed = engine(tmp_path / "recomputed", net=network(checkpointing=True))
+    kept.run()
+    recomputed.run()
+    assert apart(weights(kept), weights(recomputed)) < 1e-6
+
+
+# compiling
+
+
+class WrongWhenCompiled(Phase):
+    """Compiled, it gives the right image and a wrong gradient, as PyTorch does with complex numbers."""
+
+    def compile(self, *_: object, **__: object) -> None:
+        right = self.forward
+
+        def wrong(image: Tensor, start: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
+            out, penalty = right(image, start, encoding)
+            return out.detach() + 1.01 * (out - out.detach()), penalty
+
+        self.forward = wrong  # type: ignore[method-assign]
+
+
+def test_a_wrongly_compiled_network_is_refused(tmp_path: Path) -> None:
+    net = network()
+    for phase in net.phases:
+        phase.__class__ = WrongWhenCompiled
+    failing = engine(tmp_path, net=net, compile=True)
+    before = weights(failing)
+    with pytest.raises(NorefError, match=r"differ from the eager ones by .*training\.compile=false"):
+        failing.run()
+    assert same(before, weights(failing))
+    assert not failing.checkpoint.exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's compiler warns of itself
+def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled_blocks: list[torch.nn.Module] = []
+
+    def compile_(self: torch.nn.Module) -> None:
+        """Traced and differentiated ahead, but without a minute of the C++ compiler."""
+        compiled_blocks.append(self)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_)
+
+    def trained(name: str, compiled: bool) -> Engine:
+        run = engine(
+            tmp_path / name,
+            net=network(phases=1, features=2),
+            data=targets(2, [(20, 16)]),
+            batch=2,
+            compile=compiled,
+        )
+        run.validation = None
+        run.run()
+        return run
+
+    compiled, eager = trained("compiled", True), trained("eager", False)
+    assert weights(compiled).keys() == weights(eager).keys()
+    assert len(compiled_blocks) == 1
+    assert apart(weights(compiled), weights(eager)) < 1e-5
+
+
+# log and progress
+
+
+def test_log_schema(tmp_path: Path) -> None:
+    trained = engine(tmp_path, refined(), log_every=2)
+    trained.run()
+    steps = [line for line in lines(trained) if "loss" in line]
+    gammas = [line for line in lines(trained) if "gamma" in line]
+    assert len(steps) + len(gammas) == len(lines(trained))
+    assert [line["step"] for line in steps] == [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in gammas] == [2, 4, 6, 8, 10, 12]
+    assert [line["epoch"] for line in steps] == [0, 1, 2, 0, 1, 2]
+    assert [line["stage"] for line in steps] == [0, 0, 0, 1, 1, 1]
+    for line in steps:
+        assert line.keys() == {
+            "step", "epoch", "stage", "loss", "kspace_l1", "kspace_l2", "penalty", "lr",
+        }  # fmt: skip
+        assert line["loss"] == pytest.approx(line["kspace_l1"] + line["kspace_l2"] + line["penalty"])
+    for line in gammas:
+        assert line.keys() == {"step", "epoch", "stage", "gamma"}
+        assert 0 < line["gamma"] < 2
+
+
+def test_progress_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    engine(tmp_path).run()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"[^\x00-\x09\x0b-\x1f\x7f]*", err), "control characters"
+    said = err.splitlines()
+    assert re.fullmatch(r"step 1/6  stage 0 epoch 0  loss 0\.\d{4}  \d+s left", said[0])
+    assert re.fullmatch(r"step 6/6  stage 0 epoch 2  loss 0\.\d{4}  Γ 0\.\d{4}  0s left", said[-2])
+    assert re.fullmatch(r"stage 0: best Γ 0\.\d{4}", said[-1])
+
+
+def test_progress_in_a_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    engine(tmp_path, epochs=1).run()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "stage 0 epoch 0  loss 0." in err
+    assert "100%" in err
+
+
+def test_progress_knows_what_is_left(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([100.0, *(100.0 + 7 * second for second in range(1, 100))])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    display = TrainingProgress(total=30, done=20)
+    display.step(21, 1, 0, 0.5)
+    assert "1m03s left" in capfd.readouterr().err
+    quiet = TrainingProgress(total=30, quiet=True)
+    quiet.step(30, 0, 0, 1.0)
+    quiet.line("nothing")
+    assert capfd.readouterr().err == ""
+
+
+def test_an_early_end_shortens_what_is_left(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("noref.training.engine.score_holdout", lambda *_: [1.0])
+    totals: list[int] = []
+    monkeypatch.setattr(TrainingProgress, "step", lambda self, *_: totals.append(self.total))
+    engine(tmp_path, refined(), patience=1).run()
+    assert totals == [12] * 4 + [10] * 4
+    assert capfd.readouterr().err.count("Γ has not improved for 1 validations: stage ends") == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0s"), (45, "45s"), (200, "3m20s"), (3599, "59m59s"), (3720, "1h02m")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+# seeds, workers, and what a step holds
+
+
+def test_the_seed_decides_and_nothing_else(tmp_path: Path) -> None:
+    runs = {}
+    for name, seed, noise in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):
+        torch.manual_seed(noise)
+        runs[name] = engine(tmp_path / name, epochs=1, seed=seed)
+        runs[name].run()
+    assert same(weights(runs["a"]), weights(runs["b"]))
+    assert log(tmp_path / "a") == log(tmp_path / "b")
+    assert not same(weights(runs["a"]), weights(runs["c"]))
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    alone = engine(tmp_path / "alone", refined(), epochs=2)
+    helped = engine(tmp_path / "helped", refined(), epochs=2, workers=2)
+    alone.run()
+    helped.run()
+    assert same(weights(alone), weights(helped))
+    assert log(alone.folder) == log(helped.folder)
+
+
+def test_an_epoch_visits_every_target_once() -> None:
+    steps = Steps(joint(), targets(6), proxies(4), batch=4, mixing=0.25)
+    assert steps.per_epoch == 2
+    for epoch in range(3):
+        visits = [
+            visit for step in range(2 * epoch, 2 * epoch + 2) for chunk in steps.plan(step) for visit in chunk
+        ]
+        seen = sorted(visit.index for visit in visits if visit.role is Role.TARGET)
+        assert seen == list(range(6))
+        assert sum(visit.role is Role.PROXY for visit in visits) == 2
+        assert {visit.epoch for visit in visits if visit.role is Role.TARGET} == {epoch}
+
+
+@pytest.mark.parametrize(("mixing", "number"), [(0, 1), (0.5, 2), (1, 3)])
+def test_a_step_holds_both_roles(mixing: float, number: int) -> None:
+    plan = Steps(joint(), targets(6), proxies(4), batch=4, mixing=mixing).plan(0)
+    assert sum(visit.role is Role.PROXY for chunk in plan for visit in chunk) == number
+
+
+def test_a_batch_of_one_cannot_hold_both_roles() -> None:
+    with pytest.raises(NorefError, match="give at least 2"):
+        Steps(joint(), targets(2), proxies(2), batch=1)
+
+
+def test_unusable_devices_are_one_line(tmp_path: Path) -> None:
+    for device in ("nonsense", "cuda:99"):
+        with pytest.raises(NorefError, match=f"training.device={device}: not usable") as error:
+            engine(tmp_path, device=device)
+        assert "\n" not in str(error.value)

@@ -15,7 +15,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from noref import formats
-from noref.cli.inspect import describe, describe_file, describe_noise, describe_sampling, inspect, noise_level
+from noref.cli.inspect import describe, describe_file, describe_noise, describe_sampling, inspect
+from noref.data.noise import noise_level
 from noref.errors import NorefError
 from noref.formats import fastmri
 from noref.physics import fft2c

@@ -16,6 +16,7 @@ from noref.classical import CLASSICAL
 from noref.cli.sources import divided, source
 from noref.config import Source
 from noref.data.dataset import Dataset
+from noref.data.noise import ceiling_psnr
 from noref.errors import NorefError
 from noref.evaluation.report import write_report
 from noref.evaluation.results import MethodResult, Report
@@ -93,6 +94,7 @@ def report(
         intro=intro,
         commands=commands,
         labels=_labels(scans),
+        ceiling_psnr=_ceiling(scans),
         baseline=baseline,
         references=references,
         masks=masks,
@@ -102,6 +104,11 @@ def report(
     )
     write_report(output, made)
     return made
+
+
+def _ceiling(scans: Dataset) -> float | None:
+    ceilings = [ceiling for ceiling in map(ceiling_psnr, scans) if ceiling is not None]
+    return sum(ceilings) / len(ceilings) if ceilings else None
 
 
 def _name(folder: Path) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from noref import formats
 from noref.coils.calibration import acs_box
+from noref.data.noise import noise_level
 from noref.formats import png
 from noref.physics import ifft2c
 from noref.scan import Scan, padding_of
@@ -27,9 +28,6 @@ Axes = Annotated[
 Key = Annotated[str | None, typer.Option(help="Which array of the file.")]
 Domain = Annotated[Literal["kspace", "image"], typer.Option(help="What the array holds.")]
 MaskKey = Annotated[str | None, typer.Option(help="Which array of the file is the mask.")]
-
-MIN_SAMPLES = 50
-"""Fewer samples than this say nothing about the noise."""
 
 
 def inspect(
@@ -115,22 +113,6 @@ def describe_noise(scan: Scan) -> str:
         return "not estimated: " + region
     bright = float(np.percentile(zero_filled(scan).numpy(), png.WINDOW)) / level if level else math.inf
     return f"σ = {level:.3g} a coil sample, from the {region} of k-space; bright tissue is {bright:.0f} σ"
-
-
-def noise_level(scan: Scan) -> tuple[float | None, str]:
-    """Standard deviation σ of complex noise in one sample of the median coil, and the region it is from.
-
-    `σ² = median |y|² / ln 2` over measured samples in the corners of k-space, or along its border if the
-    corners were not measured. Signal that reaches there makes it an upper bound.
-    """
-    radius = [(torch.arange(n) - n // 2).abs() / (n / 2) for n in scan.shape]
-    y, x = radius[0][:, None], radius[1][None, :]
-    for region, where in (("corners", torch.minimum(y, x) > 0.85), ("border", torch.maximum(y, x) > 0.9)):
-        chosen = where & scan.measured
-        if int(chosen.sum()) >= MIN_SAMPLES:
-            power = scan.kspace[..., chosen].abs().square().median(-1).values / math.log(2)
-            return float(power.median().sqrt()), region
-    return None, "too little of the border of k-space was measured"
 
 
 def zero_filled(scan: Scan) -> Tensor:

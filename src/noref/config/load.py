@@ -16,7 +16,6 @@ from noref.config.schema import Config
 from noref.errors import NorefError
 from noref.files import whole
 
-
 LOSS_TERMS = ("kspace", "image")
 """Keys whose mapping says what there is: naming one loss does not leave those of the recipe beside it."""
 
@@ -58,7 +57,7 @@ def _raw(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, key by key. Another `name` replaces a mapping as a whole, as do terms of a loss."""
+    """`over` on top of `base`, key by key; another `name`, or losses, replace a mapping as a whole."""
     if "name" in over and over["name"] != base.get("name"):
         return over
     merged = dict(base)

@@ -27,7 +27,8 @@ GLOSSARY = {
     "SSIM": "Structural similarity, the mean over slices and uniform 7×7 windows, for values from zero to "
     "the volume's maximum. Higher is better; 1 is equal.",
     "NMSE": "Squared error over the squared norm of the reference volume. Lower is better.",
-    "Ceiling": "The PSNR that a perfect, noise-free reconstruction would reach: the reference has noise too.",
+    "Ceiling": "The PSNR that a perfect, noise-free reconstruction would reach at least: the reference has "
+    "noise too. Estimated from the corners of k-space.",
 }
 
 

@@ -53,7 +53,6 @@ def by_network(reconstruct: Callable[[Scan], Tensor]) -> Reconstructor:
 
 def by_classical(name: str) -> Reconstructor:
     """A classical method's reconstruction, its regularisation chosen by Γ."""
-
     method = CLASSICAL[name]
 
     def run(scan: Scan) -> Reconstruction:

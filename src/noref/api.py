@@ -132,7 +132,8 @@ def build_engine(config: Config) -> Engine:
         raise NorefError(f"method joint: needs two kinds of scans; give data.{missing}.path=FOLDER")
     targets = sets.get(Role.TARGET)
     if targets is not None:
-        targets.check_masks(given.force)
+        # Proxies show what lies between the samples.
+        targets.check_masks(given.force or Role.PROXY in sets)
     validation = targets if targets is not None and targets.how.holdout > 0 else None
     if given.validation is not None:
         validation = dataset(given.validation, Role.TARGET, given.cache_gb)

@@ -69,7 +69,9 @@ def _outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
 def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None]:
     """How a scan becomes an image, and how the model's scans were read."""
     if model in CLASSICAL:
-        return lambda scan: classical(CLASSICAL[model], scan), None
+        # Without a strength to choose nothing needs to be held out, and a full scan has nothing to spare.
+        base = None if CLASSICAL[model].strengths else Source(path=[], holdout=0.0)  # type: ignore[call-arg]
+        return lambda scan: classical(CLASSICAL[model], scan), base
     if not Path(model).exists():
         raise NorefError(f"{model}: neither a folder nor one of {', '.join(CLASSICAL)}")
     trained = api.load(model)

@@ -52,26 +52,26 @@ class Dataset(Sequence[Scan]):
     @cached_property
     def buckets(self) -> list[tuple[int, ...]]:
         """What each scan can be stacked with."""
-        return [b for b, _ in self._survey]
+        return [b for b, _, _ in self._survey]
 
     @cached_property
     def masks(self) -> dict[Shape, list[Tensor]]:
         """Ω∖Γ of every scan, bool `(ky, kx)`, by matrix."""
         found: dict[Shape, list[Tensor]] = {}
-        for _, mask in self._survey:
+        for _, _, mask in self._survey:
             found.setdefault((mask.shape[0], mask.shape[1]), []).append(mask)
         return found
 
     @cached_property
-    def _survey(self) -> list[tuple[tuple[int, ...], Tensor]]:
-        """Bucket and Ω∖Γ of every scan, without the cost of maps."""
+    def _survey(self) -> list[tuple[tuple[int, ...], Tensor, Tensor]]:
+        """Bucket, Ω and Ω∖Γ of every scan, without the cost of maps."""
         seen = []
         for index in range(len(self)):
             scan = undersample(self._raw(index), self.how)
             if self.role is Role.TARGET and self.how.holdout > 0:
                 scan = hold_out(scan, self.how.holdout, self.how.seed)
             sets = self.how.sets if scan.maps is None and scan.coils > 1 else bucket(scan)[0]
-            seen.append(((sets, *bucket(scan)[1:]), scan.allowed))
+            seen.append(((sets, *bucket(scan)[1:]), scan.mask, scan.allowed))
         return seen
 
     @cached_property
@@ -102,19 +102,24 @@ class Dataset(Sequence[Scan]):
         Raises:
             NorefError: for a single coil, unless forced.
         """
-        for masks in self.masks.values():
-            shared = [torch.equal(masks[0], mask) for mask in masks[1:]]
-            if not shared or not all(shared):
+        sampled: dict[tuple[int, ...], list[Tensor]] = {}
+        for one, mask, _ in self._survey:
+            sampled.setdefault(one, []).append(mask)
+        for (_, coils, *_), masks in sampled.items():
+            # Γ is left in: it differs from scan to scan where the acquisition does not.
+            if len(masks) == 1 or not all(torch.equal(masks[0], mask) for mask in masks[1:]):
                 continue
-            if any(b[1] == 1 for b in self.buckets) and not force:
+            rate = masks[0].numel() / int(masks[0].sum())
+            found = f"data.target: all {len(masks)} scans of {coils} coil(s) share one mask (R = {rate:.1f})"
+            if coils == 1 and not force:
                 raise NorefError(
-                    f"all {len(masks)} single-coil target scans share one sampling mask: no network can "
-                    "learn what is never sampled; use different masks, proxies (recipe jssl), or force=true"
+                    f"{found}: no network can learn what is never sampled; use different masks, "
+                    "proxies (recipe jssl), or data.force=true"
                 )
+            tell = "only the coils tell" if coils > 1 else "nothing tells"
             warnings.warn(
-                f"all {len(masks)} target scans share one sampling mask (R = "
-                f"{masks[0].numel() / int(masks[0].sum()):.1f}): only the coils tell what lies between the "
-                "samples; consider proxies (recipe jssl) or different masks",
+                f"{found}: {tell} what lies between the samples; consider different masks, or proxies "
+                "(recipe jssl)",
                 stacklevel=2,
             )
 

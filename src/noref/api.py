@@ -22,7 +22,7 @@ from noref.networks import Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.training import Engine
 from noref.training.checkpoint import load_weights, save_tensors
-from noref.training.distributed import barrier, pick_device, process_group, rank
+from noref.training.distributed import barrier, pick_device, place, process_group, rank
 from noref.version import __version__
 
 
@@ -248,8 +248,9 @@ def load(path: Path | str, device: str = "auto") -> Model:
     for name, module in (("network", network), ("method", method)):
         own = {key.removeprefix(f"{name}."): t for key, t in weights.items() if key.startswith(f"{name}.")}
         load_weights(module, own, file)
-    place = pick_device(device)
-    return Model(network.to(place).eval(), method.to(place).eval(), config)
+    chosen = pick_device(device)
+    place(network, chosen)
+    return Model(network.eval(), method.to(chosen).eval(), config)
 
 
 __all__ = ["Model", "build_engine", "dataset", "load", "load_config", "train"]

@@ -102,7 +102,7 @@ class Engine:
         self.targets, self.validation = targets, validation
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # an overload PyTorch leaves out
+        distributed.place(network, self.device)
         method.to(self.device)
         self.steps = Steps(
             method,

@@ -1,0 +1,68 @@
+"""The command line, run in this process."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from noref.cli import main
+
+TINY = ["network.phases=2", "network.features=4", "training.epochs=1", "training.device=cpu"]
+"""A network and a training of a second."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def noref(*arguments: str | Path) -> Result:
+    """Runs `noref ARGUMENTS` as a user would."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["noref", *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    assert isinstance(code, int)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def done(*arguments: str | Path) -> Result:
+    """Runs a command that has to succeed."""
+    result = noref(*arguments)
+    assert result.code == 0, result.err
+    return result
+
+
+def refused(*arguments: str | Path) -> str:
+    """Runs a command that has to refuse its input; the one line that it says."""
+    result = noref(*arguments)
+    assert result.code == 2, result
+    assert result.out == ""
+    said = [line for line in result.err.splitlines() if not line.startswith("noref: warning: ")]
+    # What is said of the work under way may stand before it.
+    assert said[-1].startswith("noref: "), result.err
+    assert "Traceback" not in result.err
+    assert sum(line.startswith("noref: ") for line in said) == 1
+    return said[-1]
+
+
+def tree(folder: Path) -> list[str]:
+    """All files and folders below one, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

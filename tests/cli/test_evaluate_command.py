@@ -1,0 +1,165 @@
+"""`noref evaluate`: every row, the right numbers, and a report where no reference exists."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from command import done, refused, tree
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+import noref
+from noref.data.prepare import Preparation, prepare
+
+CLASSICAL = ["zero-filled", "cg-sense", "wavelet"]
+SAMPLING = ["mask=lines", "acceleration=2", "acs=12", "seed=3"]
+
+
+def scores(page: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a report, by name."""
+    return {row["name"]: row for row in json.loads(page.with_name("scores.json").read_text())["methods"]}
+
+
+def reference(file: Path) -> NDArray[np.float32]:
+    """`|Σ_c S_c* Fᴴ y_c|` of the noiseless k-space, `(slices, y, x)`, maps from the undersampled scan."""
+    how = Preparation(mask="lines", acceleration=2, acs=12, seed=3, holdout=0)
+    maps = np.stack([prepare(scan, how).maps[0].numpy() for scan in noref.read(file)])
+    with h5py.File(file) as content:
+        kspace = content["kspace_clean"][()].swapaxes(-1, -2)
+    axes = (-2, -1)
+    coils = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes), norm="ortho"), axes)
+    return np.abs((maps.conj() * coils).sum(1))
+
+
+def by_scikit_image(truth: NDArray[np.float32], image: NDArray[np.float32]) -> dict[str, float]:
+    """fastMRI's definitions, of a volume."""
+    peak = float(truth.max())
+    similar = [
+        structural_similarity(t, i, win_size=7, data_range=peak) for t, i in zip(truth, image, strict=True)
+    ]
+    return {
+        "psnr": peak_signal_noise_ratio(truth, image, data_range=peak),
+        "ssim": float(np.mean(similar)),
+        "nmse": float(((truth - image) ** 2).sum() / (truth**2).sum()),
+    }
+
+
+@pytest.fixture(scope="module")
+def page(full: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run and the classical methods, on full scans undersampled retrospectively."""
+    page = tmp_path_factory.mktemp("report") / "deep" / "report.html"
+    told = done("evaluate", run, f"path={full}", *SAMPLING, "--baseline", "wavelet", "-o", page)
+    assert told.out == f"{page}\n"
+    return page
+
+
+def test_the_report_has_every_row_and_needs_nothing_else(page: Path) -> None:
+    assert tree(page.parent) == ["report.html", "scores.json"]
+    assert list(scores(page)) == [*CLASSICAL, "tiny"]
+    html = page.read_text()
+    for name in (*CLASSICAL, "tiny", "not raw", "brain-0001", "R = 2.00"):
+        assert name in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "https://" not in html
+
+
+def test_scores_are_those_of_scikit_image(page: Path, full: Path, run: Path, tmp_path: Path) -> None:
+    rows = scores(page)
+    for name, model in (("zero-filled", "zero-filled"), ("tiny", run)):
+        expected = []
+        for file in sorted(full.iterdir()):
+            output = tmp_path / f"{name}-{file.stem}.npy"
+            done("reconstruct", model, file, *SAMPLING, "-o", output)
+            expected.append(by_scikit_image(reference(file), np.abs(np.load(output))))
+        given = rows[name]["subjects"]
+        assert [subject["subject"] for subject in given] == ["brain-0001", "brain-0002", "brain-0003"]
+        for metric in ("psnr", "ssim", "nmse"):
+            values = [subject[metric] for subject in expected]
+            np.testing.assert_allclose([subject[metric] for subject in given], values, rtol=2e-4)
+            mean = rows[name]["means"][metric]
+            assert mean["mean"] == pytest.approx(np.mean(values), rel=2e-4)
+            assert mean["sd"] == pytest.approx(np.std(values, ddof=1), rel=5e-3, abs=1e-6)
+
+
+def test_differences_are_to_the_baseline(page: Path) -> None:
+    rows = scores(page)
+    psnr = {name: np.array([s["psnr"] for s in row["subjects"]]) for name, row in rows.items()}
+    assert "psnr" not in rows["wavelet"]["differences"]
+    for name in ("zero-filled", "tiny"):
+        told = rows[name]["differences"]["psnr"]
+        assert told["mean"] == pytest.approx((psnr[name] - psnr["wavelet"]).mean(), abs=1e-5)
+        assert told["p"] is None  # three subjects say nothing of others
+    assert json.loads(page.with_name("scores.json").read_text())["descriptive"]
+
+
+def test_without_references_gamma_says_how_good_it_is(
+    page: Path, undersampled: Path, run: Path, tmp_path: Path
+) -> None:
+    told = tmp_path / "report.html"
+    done("evaluate", run, f"path={undersampled}", "-o", told, "--title", "Nothing to compare with")
+    rows, with_references = scores(told), scores(page)
+    assert list(rows) == [*CLASSICAL, "tiny"]
+    for name, row in rows.items():
+        assert row["means"]["psnr"] is row["means"]["ssim"] is row["means"]["nmse"] is None
+        for subject, other in zip(row["subjects"], with_references[name]["subjects"], strict=True):
+            # The same lines of the same scans: what was never measured changes nothing.
+            assert subject["gamma"] == pytest.approx(other["gamma"], rel=1e-4)
+            assert math.isfinite(subject["gamma"])
+    assert rows["wavelet"]["means"]["gamma"]["mean"] < rows["zero-filled"]["means"]["gamma"]["mean"] < 1.5
+    assert "<h1>Nothing to compare with</h1>" in told.read_text()
+
+
+def test_scans_are_read_as_in_training_unless_told_otherwise(
+    undersampled: Path, run: Path, tmp_path: Path
+) -> None:
+    """The run held out a share of 0.07 by the seed 3; another seed holds out other lines."""
+    gammas = []
+    for settings in ([], ["seed=3", "holdout=0.07"], ["seed=4"]):
+        page = tmp_path / "report.html"
+        done("evaluate", run, f"path={undersampled}", *settings, "--classical", "zero-filled", "-o", page)
+        gammas.append(scores(page)["zero-filled"]["means"]["gamma"]["mean"])
+    assert gammas[0] == gammas[1] != gammas[2]
+
+
+def test_a_model_folder_goes_by_the_name_of_its_run(undersampled: Path, run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    page = tmp_path / "report.html"
+    done("evaluate", run / "model", other, f"path={undersampled}", "--classical", "", "-o", page)
+    rows = scores(page)
+    assert list(rows) == ["tiny", "other"]
+    assert rows["tiny"]["means"]["gamma"] == rows["other"]["means"]["gamma"]
+
+
+def test_classical_methods_can_be_scored_alone(undersampled: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done("evaluate", f"path={undersampled}", "--classical", "cg-sense", "-o", page)
+    assert list(scores(page)) == ["cg-sense"]
+
+
+def test_reports_that_cannot_be_are_refused_before_any_work(
+    run: Path, undersampled: Path, tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin" / "tiny"
+    path = f"path={undersampled}"
+    for arguments, complaint in (
+        ([run], "no scans to score; give path=FOLDER"),
+        ([run, twin, path], "tiny: two rows of this name"),
+        ([run, path, "--classical", "wavelets"], "--classical: 'wavelets' is unknown; there are zero-filled"),
+        ([run, path, "--baseline", "best"], "--baseline: 'best' is no row; there are zero-filled"),
+        ([run, path, "-o", tmp_path], f"{tmp_path}: is a folder; name the page to write"),
+        ([run, path, "accelaration=4"], "accelaration is unknown; did you mean 'acceleration'?"),
+        ([run, path, "holdout=2"], "holdout: input should be less than 1"),
+        ([run, f"path={tmp_path / 'nowhere'}"], f"{tmp_path / 'nowhere'}: not found"),
+        ([tmp_path, path], f"{tmp_path}: no model there"),
+    ):
+        output = [] if "-o" in arguments else ["-o", tmp_path / "report.html"]
+        assert complaint in refused("evaluate", *arguments, *output)
+    assert tree(tmp_path) == []

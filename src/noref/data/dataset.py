@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,6 +19,17 @@ from noref.scan import Role, Scan, bucket
 from noref.seeding import Key
 
 Shape = tuple[int, int]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread, as loading processes have: maps differ in their last bits with the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Dataset(Sequence[Scan]):
@@ -82,7 +94,8 @@ class Dataset(Sequence[Scan]):
         """One prepared scan; `epoch` draws the Ω of proxies that are undersampled anew each epoch."""
         if index in self._cache:
             return self._cache[index]
-        scan = prepare(self._raw(index), self.how, epoch)
+        with _one_thread():
+            scan = prepare(self._raw(index), self.how, epoch)
         if self.role is Role.TARGET:
             scan = replace(scan, density=self._density[scan.shape])
         size = sum(t.nbytes for t in vars(scan).values() if isinstance(t, Tensor))

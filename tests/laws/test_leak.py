@@ -17,6 +17,7 @@ from noref.errors import NorefError
 from noref.methods import METHODS, Joint, Method, MultiMask, Refinement, Split, Subset, Supervised, View
 from noref.networks import ISTANet
 from noref.physics import cartesian
+from noref.sampling.density import sampling_density
 from noref.sampling.partition import Partition
 from noref.scan import Role, Scan, coil_maps
 from noref.seeding import Key
@@ -199,6 +200,16 @@ def test_omega_and_gamma_of_a_target_never_change(mask: str) -> None:
     assert not torch.equal(first[0].mask, first[1].mask)
     other = targets(1, how=how.model_copy(update={"seed": 1}))[0]
     assert not torch.equal(other.mask, first[0].mask)
+
+
+@pytest.mark.parametrize("mask", ["lines", "random2d"])
+def test_densities_and_the_bank_of_masks_come_from_omega_without_gamma(mask: str) -> None:
+    dataset = targets(1, how=HOW.model_copy(update={"mask": mask}))
+    allowed = [target.allowed for target in dataset]
+    assert all(torch.equal(a, b) for a, b in zip(dataset.masks[SHAPE], allowed, strict=True))
+    density = dataset[0].density
+    assert density is not None
+    assert torch.equal(density, sampling_density(allowed))
 
 
 def test_the_training_seed_moves_partitions_and_nothing_else() -> None:

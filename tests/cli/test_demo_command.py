@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command import done, noref, refused, tree
+from command import done, noref, refused
 
 from noref import api
 from noref.config import Config
@@ -22,7 +22,8 @@ ROWS = ["zero-filled", "cg-sense", "wavelet", "ssdu", "default", "supervised"]
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Smaller scans, fewer of them; the recipes stay, their networks shrink with the demo's."""
     monkeypatch.setattr(demo, "simulate", partial(demo.simulate, matrix=64, coils=3))
-    monkeypatch.setattr(demo, "TEST_SUBJECTS", 2)
+    for part in ("VALIDATION_SUBJECTS", "TEST_SUBJECTS"):
+        monkeypatch.setattr(demo, part, 2)
 
     def tiny(name: str, overrides: list[str]) -> Config:
         smaller = ["network.phases=2", "network.features=4"] if name == "demo" else []
@@ -61,16 +62,17 @@ def test_the_demo_simulates_trains_and_reports(tmp_path: Path, monkeypatch: pyte
     assert told.out == f"{output / 'report.html'}\n"
     table = told.err[told.err.index("PSNR") :].splitlines()
     assert [line.split()[0] for line in table[1:7]] == ROWS
-    assert tree(output / "data") == [
-        *(f"{part}{file}" for part in ("test", "train") for file in ("", "/brain-0001.h5", "/brain-0002.h5"))
-    ]
+    parts = ("test", "train", "validation")
+    assert [path.name for path in sorted((output / "data").iterdir())] == list(parts)
+    subjects = [path.name for part in parts for path in (output / "data" / part).iterdir()]
+    assert len(set(subjects)) == 3 * 2  # nobody is in two parts
     scores = json.loads((output / "scores.json").read_text())
     assert [row["name"] for row in scores["methods"]] == ROWS
     assert scores["baseline"] == "wavelet"
     assert all(row["means"]["psnr"]["mean"] > 10 for row in scores["methods"])
     # Every command that the page shows is one.
     assert [command.split()[1] for command in scores["commands"]] == [
-        *("simulate", "simulate", "train", "train", "train", "evaluate")
+        *("simulate", "simulate", "simulate", "train", "train", "train", "evaluate")
     ]
 
 

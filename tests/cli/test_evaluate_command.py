@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from command import done, refused, tree
+from command import TINY, done, refused, tree
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -163,3 +163,21 @@ def test_reports_that_cannot_be_are_refused_before_any_work(
         output = [] if "-o" in arguments else ["-o", tmp_path / "report.html"]
         assert complaint in refused("evaluate", *arguments, *output)
     assert tree(tmp_path) == []
+
+
+@pytest.mark.real_data
+def test_a_scan_of_which_no_more_exists_goes_all_the_way(real_data: Path, tmp_path: Path) -> None:
+    """Undersampled in the scanner: trained on, chosen by Γ, reconstructed and scored, as any other."""
+    scan = real_data / "multicoil" / "bart_picsbrain_8ch_poisson_undersampled.cfl"
+    run, page = tmp_path / "run", tmp_path / "report.html"
+    done("train", "default", f"data.target.path={scan}", f"output={run}", *TINY)
+    done("reconstruct", run, scan, "-o", tmp_path / "image.npy")
+    image = np.load(tmp_path / "image.npy")
+    assert image.shape == (1, 180, 230)
+    assert np.isfinite(image).all()
+    done("evaluate", run, f"path={scan}", "--classical", "zero-filled", "-o", page)
+    rows = scores(page)
+    assert list(rows) == ["zero-filled", "run"]
+    assert all(0 < row["means"]["gamma"]["mean"] < 1.5 for row in rows.values())
+    assert all(row["means"]["psnr"] is None for row in rows.values())
+    assert "not raw" not in page.read_text()

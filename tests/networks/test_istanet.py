@@ -33,8 +33,12 @@ def shapes(features: int, channels: int) -> list[tuple[int, ...]]:
 
 
 def network(seed: int = 0, **arguments: int | bool) -> ISTANet:
+    """A small network in which every kernel matters, whatever it starts from."""
     torch.manual_seed(seed)
-    return ISTANet(**{"phases": 2, "features": 4, **arguments})  # type: ignore[arg-type]
+    net = ISTANet(**{"phases": 2, "features": 4, **arguments})  # type: ignore[arg-type]
+    for phase in net.phases:
+        torch.nn.init.xavier_normal_(phase.gather)
+    return net
 
 
 def problem(

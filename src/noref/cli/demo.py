@@ -23,7 +23,8 @@ from noref.training import Interrupted
 RECIPES = ("ssdu", "default", "supervised")
 """The rows that are trained, each by its shipped recipe."""
 
-TEST_SUBJECTS = 10
+VALIDATION_SUBJECTS, TEST_SUBJECTS = 8, 10
+_FIRST_VALIDATION, _FIRST_TEST = 8001, 9001
 BASELINE = "wavelet"
 
 _SAMPLING = {"mask": "lines", "acceleration": 4, "acs": 12, "seed": 1}
@@ -32,14 +33,14 @@ _INTRO = (
     "coils that the reconstruction does not know, and undersampled 4 times in random lines. SSDU and noref's "
     "default learn from the undersampled scans alone; the supervised row also sees what they never see, the "
     "full scans.\n\n"
-    "All networks have the same size, the same number of steps and the same data. None has seen the "
-    f"{TEST_SUBJECTS} test subjects."
+    "All networks have the same size, the same number of steps and the same data; Γ of other subjects chose "
+    f"their weights. None has seen the {TEST_SUBJECTS} test subjects."
 )
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("demo"),
-    subjects: Annotated[int, typer.Option(min=2, help="Subjects to train on.")] = 60,
+    subjects: Annotated[int, typer.Option(min=2, help="Subjects to train on.")] = 80,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Visits of every subject. Default: the recipe's.")
     ] = None,
@@ -49,10 +50,11 @@ def demo(
     if output.is_file() or (output.exists() and any(output.iterdir()) and not resume):
         raise NorefError(f"{output}: already holds files; go on with --resume, or give another --output")
     console = Console(stderr=True)
-    train_data, test_data = output / "data" / "train", output / "data" / "test"
+    train_data, validation_data, test_data = (output / "data" / n for n in ("train", "validation", "test"))
     commands = [
-        _simulated(train_data, subjects, seed=1),
-        _simulated(test_data, TEST_SUBJECTS, seed=2),
+        _simulated(train_data, subjects, first=1),
+        _simulated(validation_data, VALIDATION_SUBJECTS, first=_FIRST_VALIDATION),
+        _simulated(test_data, TEST_SUBJECTS, first=_FIRST_TEST),
     ]
     length = [] if epochs is None else ["--epochs", str(epochs)]
     size = load_config("demo", [] if epochs is None else [f"training.epochs={epochs}"])
@@ -61,6 +63,7 @@ def demo(
         f"network.features={size.network['features']}",
         f"training.epochs={size.training.epochs}",
         f"data.target.path={train_data}",
+        f"data.validation.path={validation_data}",
         *(f"data.target.{key}={value}" for key, value in _SAMPLING.items()),
     ]
     runs = {recipe: output / recipe for recipe in RECIPES}
@@ -100,18 +103,18 @@ def demo(
     print(page)
 
 
-def _simulated(folder: Path, subjects: int, seed: int) -> str:
+def _simulated(folder: Path, subjects: int, first: int) -> str:
     """Simulates the scans of a folder unless they are there; the command that would."""
     if not folder.exists():
         # Under its own name only when complete: a demo that was stopped must not go on with fewer scans.
         part = folder.with_name(f".part-{folder.name}")
         shutil.rmtree(part, ignore_errors=True)
-        simulate(part, scans=subjects, slices=1, seed=seed)
+        simulate(part, scans=subjects, slices=1, first=first)
         part.rename(folder)
     there = len(list(folder.glob("*.h5")))
     if there != subjects:
         raise NorefError(f"{folder}: holds {there} subjects, not {subjects}; give another --output")
-    options = ["--scans", str(subjects), "--slices", "1", "--seed", str(seed)]
+    options = ["--scans", str(subjects), "--slices", "1", "--first", str(first)]
     return shlex.join(["noref", "simulate", str(folder), *options])
 
 

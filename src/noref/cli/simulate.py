@@ -42,6 +42,7 @@ def simulate(
         float, typer.Option(help="dB of the image's rms over the noise of a coil's sample.")
     ] = 40.0,
     seed: Annotated[int, typer.Option(help="Another seed, other subjects.")] = 0,
+    first: Annotated[int, typer.Option(min=1, help="Number of the first subject.")] = 1,
 ) -> None:
     """Simulate scans of phantoms: moving coils, noise, k-space from a finer grid, one file a subject."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -54,6 +55,7 @@ def simulate(
         matrix=(matrix, matrix),
         noise_db=noise,
         seed=seed,
+        first=first,
     )
     console = Console(stderr=True)
     subjects = groupby(made, key=attrgetter("subject"))

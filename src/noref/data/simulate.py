@@ -121,28 +121,31 @@ def simulate_data(
     matrix: tuple[int, int],
     noise_db: float | None,
     seed: int,
+    first: int = 1,
 ) -> Iterator[Scan]:
     """All slices of one subject after another, each made when it is asked for.
 
     Args:
         anatomy: a name in `noref.data.phantoms.ANATOMIES`.
-        scans: number of subjects, `ANATOMY-0001`, ….
+        scans: number of subjects.
         slices: of each.
         coils: number of coils.
         matrix: `(ky, kx)`.
         noise_db: as in `simulate_scan`.
         seed: of the data set.
+        first: number of the first subject, `ANATOMY-0001` for 1. A number is the same subject in every data
+            set of a seed.
 
     Raises:
         NorefError: if the anatomy is unknown or a number is too small.
     """
-    if min(scans, slices, coils) < 1 or min(matrix) < 16:
+    if min(scans, slices, coils, first) < 1 or min(matrix) < 16:
         raise NorefError(
             f"{scans} scans of {slices} slices, {coils} coils, matrix {matrix[0]}×{matrix[1]}: "
             "there must be at least one of each, and 16 pixels a side"
         )
     spacing = min(SPACING, RANGE / max(slices - 1, 1))
-    for number in range(1, scans + 1):
+    for number in range(first, first + scans):
         subject = f"{anatomy}-{number:04d}"
         for index in range(slices):
             yield simulate_scan(

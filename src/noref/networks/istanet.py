@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from noref.errors import NorefError
 from noref.networks.base import Estimate, Network
 from noref.physics import Encoding, to_complex
+
+_DAMPING, _ITERATIONS = 0.01, 10
 
 
 def _kernel(outputs: int, inputs: int) -> nn.Parameter:
@@ -42,9 +45,9 @@ class Phase(nn.Module):
         self.backward2 = _kernel(features, features)
         self.gather = _kernel(channels, features)
 
-    def forward(self, image: Tensor, start: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, adjoint: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
         """The next image `(batch, channels, y, x)`, and the phase's symmetry loss `(batch,)`."""
-        gradient = _normal(image, encoding) - start
+        gradient = _normal(image, encoding) - adjoint
         image = image - self.step * gradient
         extracted = F.conv2d(image, self.extract, padding=1)
         transformed = self._pair(extracted, self.forward1, self.forward2)
@@ -82,33 +85,44 @@ class ISTANet(Network):
         phases: number of unrolled iterations.
         features: channels of the transform domain.
         channels: 2·sets for complex images, 1 for real ones.
+        start: image that the first phase gets: `adjoint`, the published `Aᴴy`, or `sense`, ten iterations of
+            conjugate gradients towards `(AᴴA + λ)⁻¹ Aᴴy`, λ = 0.01: with several coils much of what the data
+            say by themselves, which the phases need not learn. One coil says no more than the adjoint.
         checkpointing: recompute each phase in the backward pass instead of keeping its activations.
     """
 
     def __init__(
-        self, phases: int = 9, features: int = 32, channels: int = 2, checkpointing: bool = False
+        self,
+        phases: int = 9,
+        features: int = 32,
+        channels: int = 2,
+        start: Literal["adjoint", "sense"] = "adjoint",
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if channels < 1 or (channels > 1 and channels % 2):
             raise NorefError(f"ISTANet: channels is {channels}; give 1 (real images) or 2·sets")
-        self.channels, self.checkpointing = channels, checkpointing
+        self.channels, self.start, self.checkpointing = channels, start, checkpointing
         self.phases = nn.ModuleList(Phase(features, channels) for _ in range(phases))
 
     def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
         """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
-        start = encoding.adjoint_pairs(torch.view_as_real(kspace))
-        if start.shape[1] != max(self.channels, 2):
+        adjoint = encoding.adjoint_pairs(torch.view_as_real(kspace))
+        if adjoint.shape[1] != max(self.channels, 2):
             raise NorefError(
-                f"ISTANet: {start.shape[1] // 2} map sets do not fit a network of {self.channels} channels; "
-                f"train it with network.channels={start.shape[1]}"
+                f"ISTANet: {adjoint.shape[1] // 2} map sets do not fit a network of {self.channels} channels;"
+                f" train it with network.channels={adjoint.shape[1]}"
             )
-        start = start[:, : self.channels]
-        image, penalty = start, kspace.real.new_zeros(kspace.shape[0])
+        image = adjoint
+        if self.start == "sense" and encoding.coils > 1:
+            image = encoding.solve_pairs(adjoint, _DAMPING, iterations=_ITERATIONS, tolerance=0)
+        image, adjoint = image[:, : self.channels], adjoint[:, : self.channels]
+        penalty = kspace.real.new_zeros(kspace.shape[0])
         for phase in self.phases:
             if self.checkpointing and torch.is_grad_enabled():
-                image, symmetry = checkpoint(phase, image, start, encoding, use_reentrant=False)
+                image, symmetry = checkpoint(phase, image, adjoint, encoding, use_reentrant=False)
             else:
-                image, symmetry = phase(image, start, encoding)
+                image, symmetry = phase(image, adjoint, encoding)
             penalty = penalty + symmetry
         if self.channels == 1:
             image = torch.cat((image, torch.zeros_like(image)), 1)

@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from scans import apart, engine, joint, log, network, proxies, refined, same, targets, weights
+from synthetic import scan, undersampled
 from torch import Tensor
 
 from noref.data.dataset import Dataset
+from noref.data.prepare import Preparation
 from noref.errors import NorefError
 from noref.methods import Method, Subset
 from noref.methods.base import Losses, Views
@@ -174,7 +176,7 @@ class Broken(Subset):
 
 @pytest.mark.parametrize("gradient_only", [False, True])
 def test_not_a_number_stops_before_it_does_harm(tmp_path: Path, gradient_only: bool) -> None:
-    failing = engine(tmp_path, Broken(gradient_only))
+    failing = engine(tmp_path, Broken(gradient_only), save_every=0)
     with pytest.raises(NorefError, match=r"nan after 2 steps; lower training\.lr") as error:
         failing.run()
     assert "\n" not in str(error.value)
@@ -389,6 +391,21 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     helped.run()
     assert same(weights(alone), weights(helped))
     assert log(alone.folder) == log(helped.folder)
+
+
+def test_scans_are_prepared_to_the_same_bits_with_any_number_of_threads() -> None:
+    """Loading processes have one thread, the training process as many as it likes."""
+    measured = undersampled(scan((48, 48), 8, seed=1, noise=0.02, keep_maps=False), "lines", 2, 20)
+    prepared = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        prepared.append(Dataset([measured], Preparation())[0])
+        assert torch.get_num_threads() == threads
+    one, other = prepared
+    assert one.maps is not None
+    assert other.maps is not None
+    assert torch.equal(one.maps, other.maps)
+    assert torch.equal(one.kspace, other.kspace)
 
 
 def test_an_epoch_visits_every_target_once() -> None:

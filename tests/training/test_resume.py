@@ -175,6 +175,17 @@ def test_half_a_teacher_is_finished_not_made_again(tmp_path: Path, events: Event
         assert (tmp_path / "teacher" / "stage-1" / name).stat().st_mtime_ns == written
 
 
+def test_a_teacher_lost_in_mid_stage_is_one_line(tmp_path: Path, events: Events) -> None:
+    """The network that made it has learned on since."""
+    events.at = ("after replacing checkpoint.safetensors", 9)
+    with pytest.raises(Killed):
+        engine(tmp_path, refined()).run()
+    next((tmp_path / "teacher" / "stage-1").iterdir()).unlink()
+    with pytest.raises(NorefError, match="stage-1: 5 of 6 images; copy it whole") as error:
+        resumed(tmp_path).run()
+    assert "\n" not in str(error.value)
+
+
 def test_without_a_checkpoint_the_run_starts_anew(whole_run: Engine, tmp_path: Path, events: Events) -> None:
     stale = engine(tmp_path, refined(), seed=5, save_every=1e9)
     events.at = ("after line", 3)

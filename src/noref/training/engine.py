@@ -218,6 +218,10 @@ class Engine:
                 self.method, self.network, self.targets, teacher, self.device, lambda: self._stop
             ):
                 raise Interrupted(self._stopped())
+            if len(teacher) < len(self.targets):
+                raise NorefError(
+                    f"{teacher.folder}: {len(teacher)} of {len(self.targets)} images; copy it whole"
+                )
             store = teacher
         self.method.begin(stage, store)
 

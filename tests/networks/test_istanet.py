@@ -32,7 +32,7 @@ def shapes(features: int, channels: int) -> list[tuple[int, ...]]:
     return [(1,), (1,), (features, channels, 3, 3), *inner, (channels, features, 3, 3)]
 
 
-def network(seed: int = 0, **arguments: int | bool) -> ISTANet:
+def network(seed: int = 0, **arguments: int | bool | str) -> ISTANet:
     """A small network in which every kernel matters, whatever it starts from."""
     torch.manual_seed(seed)
     net = ISTANet(**{"phases": 2, "features": 4, **arguments})  # type: ignore[arg-type]
@@ -256,3 +256,20 @@ def test_map_sets_that_do_not_fit_are_refused() -> None:
 def test_blocks_are_the_phases() -> None:
     net = network(phases=3)
     assert list(net.blocks()) == list(net.phases)
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_the_sense_start_explains_the_samples_of_many_coils(sets: int) -> None:
+    kspace, encoding = problem(coils=4, sets=sets)
+    starts = [
+        network(phases=0, channels=2 * sets, start=s)(kspace, encoding).image for s in ("adjoint", "sense")
+    ]
+    adjoint, sense = ((encoding.forward(x) - kspace).norm() / kspace.norm() for x in starts)
+    torch.testing.assert_close(starts[0], encoding.adjoint(kspace))
+    assert float(sense) < 0.1 * float(adjoint)
+
+
+def test_one_coil_starts_from_the_adjoint_whatever_is_asked() -> None:
+    kspace, encoding = problem(coils=1)
+    start = network(phases=0, start="sense")(kspace, encoding).image
+    torch.testing.assert_close(start, encoding.adjoint(kspace))

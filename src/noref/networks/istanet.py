@@ -16,7 +16,7 @@ from noref.errors import NorefError
 from noref.networks.base import Estimate, Network
 from noref.physics import Encoding, to_complex
 
-_DAMPING, _ITERATIONS = 0.01, 10
+_DAMPING, _ITERATIONS = 0.001, 30
 
 
 def _kernel(outputs: int, inputs: int) -> nn.Parameter:
@@ -85,8 +85,8 @@ class ISTANet(Network):
         phases: number of unrolled iterations.
         features: channels of the transform domain.
         channels: 2·sets for complex images, 1 for real ones.
-        start: image that the first phase gets: `adjoint`, the published `Aᴴy`, or `sense`, ten iterations of
-            conjugate gradients towards `(AᴴA + λ)⁻¹ Aᴴy`, λ = 0.01: with several coils much of what the data
+        start: image that the first phase gets: `adjoint`, the published `Aᴴy`, or `sense`, 30 iterations of
+            conjugate gradients towards `(AᴴA + λ)⁻¹ Aᴴy`, λ = 0.001: with several coils much of what the data
             say by themselves, which the phases need not learn. One coil says no more than the adjoint.
         checkpointing: recompute each phase in the backward pass instead of keeping its activations.
     """

@@ -1,7 +1,7 @@
 """Classical reconstructions, fitted per scan: what a network must beat."""
 
 from noref.classical.cg_sense import CGSense
-from noref.classical.choose import Choice, Classical, choose, fit, reconstruct
+from noref.classical.selection import Choice, Classical, choose, fit, reconstruct
 from noref.classical.wavelet import Wavelet
 from noref.classical.zero_filled import ZeroFilled
 

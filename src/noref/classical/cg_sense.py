@@ -14,7 +14,7 @@ from noref.physics import Encoding, conjugate_gradients, to_complex, to_pairs
 class CGSense:
     """`min_x ½‖A x − y‖² + λ/2 ‖x‖²`, that is `(AᴴA + λ) x = Aᴴ y` (Pruessmann et al., MRM 2001, 46:638).
 
-    λ is relative to the largest eigenvalue of `AᴴA`, which is 1 for maps of unit norm.
+    Maps of unit norm make the largest eigenvalue of `AᴴA` 1, so that λ is relative to it.
 
     Attributes:
         strengths: values of λ to choose from, strongest first.
@@ -23,7 +23,7 @@ class CGSense:
     """
 
     name: str = "cg-sense"
-    strengths: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+    strengths: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
     iterations: int = 50
     tolerance: float = 1e-4
 

@@ -87,18 +87,17 @@ def wavelet_transform(
     """
     if levels is None:
         levels = most_levels(min(shape), wavelet)
-    sizes = [tuple(_approximation(n, level) for n in shape) for level in range(levels)]
-    matrices = [tuple(_level_matrix(n, wavelet).to(device, dtype) for n in size) for size in sizes]
-    return WaveletTransform(tuple((rows, columns) for rows, columns in matrices))
+    matrices = []
+    rows, columns = shape
+    for _ in range(levels):
+        matrices.append(tuple(_level_matrix(n, wavelet).to(device, dtype) for n in (rows, columns)))
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+    return WaveletTransform(tuple((y, x) for y, x in matrices))
 
 
 def most_levels(size: int, wavelet: str) -> int:
     """How often `size` samples can be divided before the filter is longer than what it filters."""
     return max((size // (len(SCALING_FILTERS[wavelet]) - 1)).bit_length() - 1, 0)
-
-
-def _approximation(size: int, level: int) -> int:
-    return (size + 2**level - 1) // 2**level
 
 
 @lru_cache(maxsize=64)

@@ -1,22 +1,24 @@
-"""Regularisation chosen without a reference: the strength whose image predicts the held-out samples best."""
+"""Regularisation chosen without a reference, by the held-out samples Γ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.physics import Encoding
-from noref.sampling.holdout import holdout_error
-from noref.scan import Scan, ScanBatch
+from noref.physics import Encoding, cartesian
+from noref.sampling.density import inverse_density
+from noref.sampling.holdout import acs_mask, holdout_error
+from noref.scan import Scan, ScanBatch, coil_maps, padding_of
 
 _PATIENCE = 2
-"""How many weaker strengths in a row may score worse before the search ends."""
+"""After how many weaker strengths that are no better the search ends."""
 
-_SAME = 1e-4
-"""Relative difference of errors below which Γ does not tell two strengths apart."""
+_SAME = 1e-3
+"""Relative difference of scores below which two strengths cannot be told apart."""
 
 
 class Classical(Protocol):
@@ -44,20 +46,21 @@ class Choice:
         strength: the chosen one.
         image: complex64 `(sets, y, x)`, reconstructed from Ω∖Γ with it.
         errors: `holdout_error` of every strength that was tried.
+        scores: `kspace_error` of every strength that was tried; the lowest chose.
     """
 
     strength: float
     image: Tensor
     errors: dict[float, float]
+    scores: dict[float, float]
 
 
 def choose(method: Classical, scan: Scan) -> Choice:
-    """The strength with the lowest error on Γ when reconstructing from Ω∖Γ.
+    """The strength whose image from Ω∖Γ has the lowest estimated error over all of k-space.
 
-    Goes from strong to weak, each reconstruction starting from the one before, until the error has risen
-    twice in a row; then tries the geometric means with both neighbours of the best. Where Γ cannot tell (one
-    coil: least squares leaves unacquired samples at zero whatever its strength), the weakest is taken, the
-    most faithful to the data.
+    Goes from strong to weak, each reconstruction starting from the one before, until two in a row are no
+    better than the best; then tries the geometric means with both neighbours of the best. Of strengths that
+    cannot be told apart the strongest is taken.
 
     Args:
         method: one without strengths is scored as it is, under the strength 0.
@@ -75,25 +78,53 @@ def choose(method: Classical, scan: Scan) -> Choice:
     encoding = batch.encoding()
     images: dict[float, Tensor] = {}
     errors: dict[float, float] = {}
+    scores: dict[float, float] = {}
 
     def attempt(strength: float, start: Tensor | None) -> None:
         images[strength] = method(batch.kspace, encoding, strength, start)
         errors[strength] = holdout_error(scan, images[strength][0])
+        scores[strength] = kspace_error(scan, images[strength][0], errors[strength])
 
     start = None
     strengths = method.strengths or (0.0,)
     for tried, strength in enumerate(strengths):
         attempt(strength, start)
         start = images[strength]
-        if tried - strengths.index(_best(errors)) >= _PATIENCE:
+        if tried - strengths.index(_best(scores)) >= _PATIENCE:
             break
-    coarse = _best(errors)
-    ordered = sorted(errors)
+    coarse = _best(scores)
+    ordered = sorted(scores)
     place = ordered.index(coarse)
     for neighbour in ordered[max(place - 1, 0) : place] + ordered[place + 1 : place + 2]:
         attempt((coarse * neighbour) ** 0.5, images[coarse])
-    best = _best(errors)
-    return Choice(best, images[best][0], errors)
+    best = _best(scores)
+    return Choice(best, images[best][0], errors, scores)
+
+
+def kspace_error(scan: Scan, image: Tensor, gamma: float) -> float:
+    """Estimated NMSE over all of k-space: `(‖A_C x̂ − y_C‖² + e_Γ E) / (‖y_C‖² + E)`.
+
+    `C` is the ACS, and `E` the energy outside it, for which Γ stands. Γ never holds the ACS itself, so that
+    on Γ alone a strength that dims the whole image would go unpunished; there, where signal is far above
+    noise, the residual is the error. Without an ACS, `C` is Ω∖Γ.
+
+    Args:
+        scan: with Γ.
+        image: complex64 `(sets, y, x)`, from Ω∖Γ.
+        gamma: `e_Γ`, its `holdout_error`.
+    """
+    known = acs_mask(scan.mask)
+    if not bool(known.any()):
+        known = scan.allowed
+    unknown = ~(known | padding_of(scan))
+    kspace = torch.where(scan.mask, scan.kspace, 0)
+    energy = kspace.abs().square().sum(-3)
+    weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
+    weight = weight * (scan.mask & unknown)
+    energy_unknown = (weight * energy).sum() / weight.sum() * unknown.sum()
+    fitted = cartesian(known[None], coil_maps(scan)[None]).forward(image[None])[0]
+    residual = (fitted - kspace).abs().square().sum(-3)[known].sum()
+    return float((residual + gamma * energy_unknown) / (energy[known].sum() + energy_unknown))
 
 
 def fit(method: Classical, scan: Scan, strength: float, start: Tensor | None = None) -> Tensor:
@@ -125,7 +156,7 @@ def reconstruct(method: Classical, scan: Scan) -> Tensor:
     return fit(method, scan, choice.strength, choice.image)
 
 
-def _best(errors: dict[float, float]) -> float:
-    """The weakest strength whose error is the lowest, or the same as the lowest."""
-    lowest = min(errors.values())
-    return min(strength for strength, error in errors.items() if error <= lowest * (1 + _SAME))
+def _best(scores: dict[float, float]) -> float:
+    """The strongest strength whose score is the lowest, or the same as the lowest."""
+    lowest = min(scores.values())
+    return max(strength for strength, score in scores.items() if score <= lowest * (1 + _SAME))

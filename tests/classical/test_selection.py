@@ -1,0 +1,148 @@
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from objects import acquired, ellipses, psnr
+from synthetic import image
+from torch import Tensor
+
+from noref.classical import CLASSICAL, CGSense, Wavelet, ZeroFilled, choose, fit, reconstruct
+from noref.classical.selection import kspace_error
+from noref.errors import NorefError
+from noref.physics import Encoding
+from noref.sampling.density import sampling_density
+from noref.sampling.holdout import holdout_error
+from noref.scan import Scan
+
+REGULARISED = ["cg-sense", "wavelet"]
+
+
+@pytest.mark.parametrize("name", REGULARISED)
+@pytest.mark.parametrize("noise", [0.01, 0.04])
+def test_the_choice_is_as_good_as_the_references(name, noise):
+    method, losses = CLASSICAL[name], []
+    for seed in range(2):
+        scan = acquired(ellipses((128, 64)), noise=noise, seed=seed)
+        best = max(psnr(fit(method, scan, s), scan.reference) for s in (0.1, 0.03, 0.01, 0.003, 0.001))
+        losses.append(best - psnr(reconstruct(method, scan), scan.reference))
+    assert sum(losses) / 2 < 0.3
+
+
+def test_the_order_of_the_methods():
+    scan = acquired(ellipses((96, 96)))
+    zero_filled, cg_sense, wavelet = (
+        psnr(reconstruct(CLASSICAL[name], scan), scan.reference) for name in ("zero-filled", *REGULARISED)
+    )
+    assert wavelet > cg_sense + 0.5 > zero_filled + 1
+
+
+@pytest.mark.parametrize("name", list(CLASSICAL))
+@pytest.mark.parametrize(("shape", "coils", "sets"), [((45, 39), 4, 1), ((36, 33), 1, 1), ((40, 32), 6, 2)])
+def test_any_scan_is_reconstructed_and_always_the_same_way(name, shape, coils, sets):
+    scan = acquired(image(shape, sets), coils, acceleration=2)
+    first = reconstruct(CLASSICAL[name], scan)
+    assert first.shape == (sets, *shape)
+    assert first.dtype == torch.complex64
+    assert bool(first.isfinite().all())
+    assert torch.equal(first, reconstruct(CLASSICAL[name], scan))
+
+
+@pytest.mark.parametrize("name", list(CLASSICAL))
+def test_nothing_outside_the_mask_is_read(name):
+    scan = acquired(ellipses((48, 36)))
+    poisoned = replace(scan, kspace=torch.where(scan.mask, scan.kspace, torch.nan), reference=None)
+    assert torch.equal(reconstruct(CLASSICAL[name], poisoned), reconstruct(CLASSICAL[name], scan))
+
+
+def test_candidates_are_made_without_the_held_out_samples():
+    scan = acquired(ellipses((48, 36)))
+    other = replace(scan, kspace=torch.where(scan.holdout, -3 * scan.kspace, scan.kspace))
+    method = CGSense(strengths=(0.01,))
+    first, second = choose(method, scan), choose(method, other)
+    assert torch.equal(first.image, second.image)
+    assert first.errors != second.errors
+    assert not torch.equal(reconstruct(method, scan), reconstruct(method, other))
+
+
+def test_errors_are_those_on_the_held_out_samples():
+    scan = acquired(ellipses((48, 36)))
+    choice = choose(Wavelet(), scan)
+    assert choice.errors.keys() == choice.scores.keys()
+    assert choice.errors[choice.strength] == holdout_error(scan, choice.image)
+    assert choice.scores[choice.strength] == pytest.approx(min(choice.scores.values()), rel=2e-3)
+
+
+@dataclass
+class Counted:
+    """CG-SENSE that remembers what it was asked."""
+
+    name: str = "counted"
+    strengths: tuple[float, ...] = CGSense().strengths
+    asked: list[float] = field(default_factory=list)
+
+    def __call__(
+        self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None
+    ) -> Tensor:
+        self.asked.append(strength)
+        return CGSense()(kspace, encoding, strength, start)
+
+
+def test_the_work_is_bounded_and_the_search_refines():
+    method = Counted()
+    choice = choose(method, acquired(ellipses((48, 36)), noise=0.1))
+    assert len(method.asked) == len(set(method.asked)) <= len(method.strengths) + 2
+    assert method.strengths[-1] not in method.asked
+    coarse = [s for s in method.asked if s in method.strengths]
+    assert coarse == sorted(coarse, reverse=True)
+    assert len(method.asked) - len(coarse) in (1, 2)
+    assert choice.strength in method.asked
+
+
+def test_one_coil_is_not_dimmed_by_a_strength_that_cannot_be_told():
+    scan = acquired(ellipses((48, 36)), coils=1)
+    for one in (scan, without_acs(scan)):
+        zero_filled = reconstruct(ZeroFilled(), one)
+        torch.testing.assert_close(reconstruct(CGSense(), one), zero_filled, rtol=0.02, atol=1e-5)
+
+
+def without_acs(scan: Scan) -> Scan:
+    """Without the line through the centre of k-space no block around it is sampled."""
+    mask = scan.mask.clone()
+    mask[mask.shape[0] // 2] = False
+    return scan.undersampled(mask)
+
+
+def test_the_estimate_is_the_error_over_all_of_kspace():
+    """Averaged over many Γ it is the true NMSE of k-space; exactly so for the truth and for nothing."""
+    scans = [acquired(ellipses((96, 48)), noise=0.0, seed=seed) for seed in range(12)]
+    for scan in scans[:2]:
+        truth, nothing = scan.reference, torch.zeros_like(scan.reference)
+        assert kspace_error(scan, truth, holdout_error(scan, truth)) < 1e-8
+        assert kspace_error(scan, nothing, holdout_error(scan, nothing)) == pytest.approx(1)
+    estimates, truths = [], []
+    for scan in scans:
+        made = choose(CGSense(strengths=(0.01,)), scan)
+        estimates.append(made.scores[0.01])
+        truths.append(float((made.image - scan.reference).norm() / scan.reference.norm()) ** 2)
+    assert sum(estimates) == pytest.approx(sum(truths), rel=0.3)
+
+
+def test_densities_weigh_the_estimate():
+    scan = acquired(ellipses((96, 48)))
+    density = sampling_density([scan.allowed])
+    assert choose(CGSense(), replace(scan, density=density)).scores != choose(CGSense(), scan).scores
+
+
+@pytest.mark.parametrize("name", REGULARISED)
+def test_without_held_out_samples_it_says_what_to_do(name):
+    scan = replace(acquired(ellipses((48, 36))), holdout=None)
+    with pytest.raises(NorefError, match=r"ellipses: .*set holdout above 0"):
+        reconstruct(CLASSICAL[name], scan)
+    assert reconstruct(ZeroFilled(), scan).shape == scan.reference.shape
+
+
+def test_names_are_those_of_the_registry():
+    assert list(CLASSICAL) == ["zero-filled", *REGULARISED]
+    for name, method in CLASSICAL.items():
+        assert method.name == name
+        assert list(method.strengths) == sorted(method.strengths, reverse=True)

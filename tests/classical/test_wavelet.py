@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pywt
+import sigpy
+import sigpy.mri
+import torch
+from objects import acquired, ellipses, psnr
+from synthetic import image
+
+from noref.classical import CGSense, Wavelet, ZeroFilled
+from noref.classical.dwt import wavelet_transform
+from noref.classical.wavelet import largest_eigenvalue
+from noref.physics import cartesian
+from noref.scan import ScanBatch
+
+CONVERGED = Wavelet(iterations=600, tolerance=0, cycle_spinning=False)
+
+
+def brightness(zero_filled: torch.Tensor) -> float:
+    return float(np.quantile(zero_filled.abs().numpy(), 0.995, method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("wavelet", ["db4", "haar"])
+@pytest.mark.parametrize(
+    ("shape", "coils", "sets", "gain"),
+    [
+        ((32, 48), 4, 1, 1.0),
+        ((35, 45), 4, 1, 1.0),
+        ((32, 32), 1, 1, 1.0),
+        ((40, 32), 6, 2, 1.0),
+        ((32, 24), 4, 1, 2.5),
+    ],
+)
+def test_the_converged_image_is_the_minimum(wavelet, shape, coils, sets, gain):
+    """Optimality: `Ψ Aᴴ(y − A x)` is `λ c/|c|` where `c = Ψ x` is not zero, and at most λ where it is."""
+    scan = acquired(image(shape, sets), coils, acceleration=2)
+    batch = ScanBatch.of([replace(scan, maps=gain * scan.maps)])
+    encoding, strength = batch.encoding(), 0.03
+    right = encoding.adjoint(batch.kspace)
+    threshold = strength * brightness(right)
+    x = replace(CONVERGED, wavelet=wavelet)(batch.kspace, encoding, strength)
+    transform = wavelet_transform(shape, wavelet)
+    pull = transform.forward(right - encoding.normal(x)) / threshold
+    coefficients = transform.forward(x)
+    kept = coefficients.abs() > 1e-4
+    assert 0.02 < float(kept.float().mean()) < 0.9
+    assert float(pull.abs().max()) < 1.02
+    assert float((pull - coefficients.sgn())[kept].abs().max()) < 0.02
+
+
+def test_the_objective_is_as_low_as_that_of_sigpys_solver():
+    shape, strength = (64, 64), 0.01
+    scan = acquired(ellipses(shape))
+    batch = ScanBatch.of([scan])
+    threshold = strength * brightness(batch.encoding().adjoint(batch.kspace))
+    ours = replace(CONVERGED, iterations=150, levels=2)(batch.kspace, batch.encoding(), strength)[
+        0, 0
+    ].numpy()
+
+    def coefficients(x: np.ndarray) -> tuple[np.ndarray, list]:
+        return pywt.coeffs_to_array(pywt.wavedec2(x, "db4", mode="periodization", level=2))
+
+    _, slices = coefficients(np.zeros(shape))
+
+    def image_of(c: np.ndarray) -> np.ndarray:
+        parts = pywt.array_to_coeffs(c, slices, output_format="wavedec2")
+        return pywt.waverec2(parts, "db4", mode="periodization").astype(np.complex64)
+
+    def shrink(step: float, x: np.ndarray) -> np.ndarray:
+        return image_of(sigpy.thresh.soft_thresh(step * threshold, coefficients(x)[0]))
+
+    y = (scan.kspace * scan.mask).numpy()
+    sense = sigpy.mri.linop.Sense(scan.maps[0].numpy(), weights=scan.mask.numpy().astype(np.float32))
+    theirs = np.zeros(shape, np.complex64)
+    algorithm = sigpy.alg.GradientMethod(
+        lambda x: sense.H(sense(x) - y), theirs, 1, proxg=shrink, accelerate=True, max_iter=150
+    )
+    while not algorithm.done():
+        algorithm.update()
+
+    def objective(x: np.ndarray) -> float:
+        data = 0.5 * np.linalg.norm(sense(x) - y) ** 2
+        return float(data + threshold * np.abs(coefficients(x)[0]).sum())
+
+    assert objective(ours) <= objective(theirs) * (1 + 1e-4)
+    assert np.linalg.norm(ours - theirs) < 1e-2 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("sets", [1, 2, 3])
+def test_the_bound_holds_for_any_maps(sets):
+    generator = torch.Generator().manual_seed(sets)
+    maps = torch.randn(2, sets, 3, 12, 10, dtype=torch.complex64, generator=generator)
+    encoding = cartesian(torch.ones(2, 12, 10, dtype=torch.bool), maps)
+    pixels = maps.permute(0, 3, 4, 1, 2)
+    true = torch.linalg.svdvals(pixels).amax((1, 2, 3)).square()
+    bound = largest_eigenvalue(encoding).flatten()
+    assert bool((bound >= true * 0.9999).all())
+    if sets == 1:
+        torch.testing.assert_close(bound, true)
+
+
+def test_maps_of_unit_norm_have_bound_one():
+    batch = ScanBatch.of([acquired(image((24, 24)))])
+    torch.testing.assert_close(largest_eigenvalue(batch.encoding()), torch.ones(1, 1, 1, 1))
+
+
+def test_it_beats_cg_sense_which_beats_zero_filling():
+    scan = acquired(ellipses((96, 96)))
+    batch = ScanBatch.of([scan])
+    data = batch.kspace, batch.encoding()
+
+    def best(method) -> float:
+        return max(psnr(method(*data, s)[0], scan.reference) for s in (0.01, 0.003, 0.001))
+
+    zero_filled = psnr(ZeroFilled()(*data)[0], scan.reference)
+    cg_sense, still, spinning = best(CGSense()), best(Wavelet(cycle_spinning=False)), best(Wavelet())
+    assert cg_sense > zero_filled + 0.5
+    assert still > cg_sense + 0.5
+    assert spinning > still + 0.5
+
+
+def test_the_strength_is_relative_to_the_image():
+    batch = ScanBatch.of([acquired(ellipses((48, 40)))])
+    one = Wavelet()(batch.kspace, batch.encoding(), 0.01)
+    other = Wavelet()(40 * batch.kspace, batch.encoding(), 0.01)
+    torch.testing.assert_close(other, 40 * one, rtol=1e-3, atol=1e-3)
+
+
+def test_scans_of_a_batch_do_not_influence_each_other():
+    method = Wavelet(iterations=20, tolerance=0)
+    scans = [acquired(gain * image((33, 28), seed=seed), seed=seed) for seed, gain in ((0, 1.0), (1, 9.0))]
+    batch = ScanBatch.of(scans)
+    together = method(batch.kspace, batch.encoding(), 0.01)
+    for index, scan in enumerate(scans):
+        alone = ScanBatch.of([scan])
+        torch.testing.assert_close(
+            together[index], method(alone.kspace, alone.encoding(), 0.01)[0], rtol=1e-3, atol=1e-3
+        )
+
+
+def test_it_is_deterministic_and_leaves_its_input_alone():
+    batch = ScanBatch.of([acquired(ellipses((40, 33)))])
+    encoding, kspace = batch.encoding(), batch.kspace.clone()
+    start = encoding.adjoint(kspace)
+    kept = start.clone()
+    first, second = (Wavelet()(kspace, encoding, 0.01, start) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(kspace, batch.kspace)
+    assert torch.equal(start, kept)
+
+
+def test_an_empty_scan_gives_an_empty_image():
+    batch = ScanBatch.of([acquired(ellipses((32, 24)))])
+    assert not Wavelet()(torch.zeros_like(batch.kspace), batch.encoding(), 0.01).any()
+
+
+def test_it_stops_once_the_image_no_longer_changes():
+    batch = ScanBatch.of([acquired(ellipses((32, 24)))])
+    data = batch.kspace, batch.encoding(), 0.03
+    loose = replace(CONVERGED, tolerance=1e-3)(*data)
+    exact = CONVERGED(*data)
+    assert not torch.equal(loose, exact)
+    assert float((loose - exact).norm() / exact.norm()) < 0.05
+    assert torch.equal(Wavelet(tolerance=10.0)(*data), Wavelet(iterations=1)(*data))
+    warm = Wavelet(warm_iterations=3, tolerance=0)(*data, batch.encoding().adjoint(batch.kspace))
+    assert torch.equal(warm, Wavelet(iterations=3, tolerance=0)(*data))

@@ -111,6 +111,17 @@ class Views:
         return Views(**moved)
 
 
+def consistent(estimate: Estimate, batch: ScanBatch) -> Estimate:
+    """The estimate with the measured samples put back, `Aᴴ(y + (1 − M) F S x̂)`.
+
+    Args:
+        estimate: of the samples in the batch's mask.
+        batch: what was measured.
+    """
+    kspace = batch.encoding().consistent(estimate.image, batch.kspace)
+    return replace(estimate, image=estimate.encoding.full().adjoint(kspace))
+
+
 class Method(nn.Module):
     """A way to train. Subclasses say what to show and grade in `view`; grading itself is written once, here.
 

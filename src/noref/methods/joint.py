@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from noref.errors import NorefError
 from noref.methods.base import Method, View
-from noref.scan import Role, Scan
+from noref.networks.base import Estimate, Network
+from noref.scan import Role, Scan, ScanBatch
 from noref.seeding import Key
 
 
@@ -31,3 +32,7 @@ class Joint(Method):
         target = scan.role is Role.TARGET
         method, share = (self.target, self.weight) if target else (self.proxy, 1 - self.weight)
         return [view.scaled(share) for view in method.view(scan, key)]
+
+    def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
+        """As the targets' method does."""
+        return self.target.reconstruct(network, batch)

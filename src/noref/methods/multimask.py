@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from noref.errors import NorefError
 from noref.methods.base import Method, View
-from noref.scan import Scan
+from noref.networks.base import Estimate, Network
+from noref.scan import Scan, ScanBatch
 from noref.seeding import Key
 
 
@@ -25,3 +26,7 @@ class MultiMask(Method):
     def view(self, scan: Scan, key: Key) -> list[View]:
         """K views; together they weigh as much as one."""
         return [v.scaled(1 / self.k) for k in range(self.k) for v in self.inner.view(scan, key.fold(k))]
+
+    def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
+        """As the inner method does."""
+        return self.inner.reconstruct(network, batch)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.methods.base import Method, View
+from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
-from noref.scan import Scan, coil_maps
+from noref.scan import Scan, ScanBatch, coil_maps
 from noref.seeding import Key
 
 
@@ -70,3 +71,7 @@ class Refinement(Method):
         if self.data_term == "acquired":
             return replace(view, goal=scan.kspace, weight=scan.mask, density=scan.density)
         return replace(view, goal=filled.kspace, weight=filled.mask, density=None)
+
+    def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
+        """As the inner method does."""
+        return self.inner.reconstruct(network, batch)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from noref.methods.base import Method, View
+from noref.methods.base import Method, View, consistent
+from noref.networks.base import Estimate, Network
 from noref.sampling.partition import Partition
-from noref.scan import Scan
+from noref.scan import Scan, ScanBatch
 from noref.seeding import Key
 
 
@@ -23,3 +24,11 @@ class Split(Method):
         """One view: Θ shown, Λ graded."""
         theta, lam = self.partition(scan, key)
         return [View(scan, shown=theta, goal=scan.kspace, weight=lam, density=scan.density)]
+
+    def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
+        """The network's image with the samples of Ω put back, `Aᴴ(y_Ω + (1 − Ω) F S x̂)`.
+
+        What is shown is never graded: where the whole ACS is protected, nothing else holds the network to the
+        low frequencies.
+        """
+        return consistent(super().reconstruct(network, batch), batch)

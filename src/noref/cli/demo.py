@@ -62,6 +62,7 @@ def demo(
         f"network.phases={size.network['phases']}",
         f"network.features={size.network['features']}",
         f"training.epochs={size.training.epochs}",
+        f"training.batch={size.training.batch}",
         f"data.target.path={train_data}",
         f"data.validation.path={validation_data}",
         *(f"data.target.{key}={value}" for key, value in _SAMPLING.items()),

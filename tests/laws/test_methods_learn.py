@@ -32,12 +32,12 @@ METHODS = {
     "joint": lambda: Joint(Split(Partition(share=(0.1, 0.4))), Supervised()),
     "refinement": lambda: Refinement(Subset(), stages=2),
 }
-# SSDU sees less than it will be given, and with so few steps ends between the two.
+# SSDU alone sees less than it will be given, and with so few steps ends between the two.
 WEAKER = {
     "supervised": "cg-sense",
     "split": "zero-filled",
     "multimask": "zero-filled",
-    "joint": "zero-filled",
+    "joint": "cg-sense",
     "refinement": "cg-sense",
 }
 

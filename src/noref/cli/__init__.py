@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from noref.cli.allocator import keep_freed_memory
 from noref.cli.demo import demo
 from noref.cli.evaluate import evaluate
 from noref.cli.inspect import inspect
@@ -49,6 +50,7 @@ def options(
 def main() -> None:
     """Runs the command line: bad input is one line and exit code 2."""
     warnings.showwarning = _one_line
+    keep_freed_memory()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         sys.exit(app(arguments or ["--help"], prog_name="noref", standalone_mode=False))

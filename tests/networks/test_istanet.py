@@ -32,7 +32,7 @@ def shapes(features: int, channels: int) -> list[tuple[int, ...]]:
     return [(1,), (1,), (features, channels, 3, 3), *inner, (channels, features, 3, 3)]
 
 
-def network(seed: int = 0, **arguments: int | bool | str) -> ISTANet:
+def network(seed: int = 0, **arguments: int | float | bool | str) -> ISTANet:
     """A small network in which every kernel matters, whatever it starts from."""
     torch.manual_seed(seed)
     net = ISTANet(**{"phases": 2, "features": 4, **arguments})  # type: ignore[arg-type]
@@ -273,3 +273,16 @@ def test_one_coil_starts_from_the_adjoint_whatever_is_asked() -> None:
     kspace, encoding = problem(coils=1)
     start = network(phases=0, start="sense")(kspace, encoding).image
     torch.testing.assert_close(start, encoding.adjoint(kspace))
+
+
+def test_without_the_symmetry_loss_the_image_is_the_same_and_there_is_no_penalty() -> None:
+    kspace, encoding = problem()
+    whole, lean = network(), network(symmetry=False)
+    torch.testing.assert_close(lean(kspace, encoding).image, whole(kspace, encoding).image)
+    assert lean(kspace, encoding).penalty is None
+    assert whole(kspace, encoding).penalty is not None
+
+
+def test_every_step_starts_where_it_is_told() -> None:
+    assert [phase.step.tolist() for phase in network(step=1.0).phases] == [[1.0], [1.0]]
+    assert [phase.step.tolist() for phase in network().phases] == [[0.5], [0.5]]

@@ -227,6 +227,20 @@ def test_bf16_convolves_in_bf16_with_physics_in_float32(
         assert ours["loss"] != theirs["loss"]
 
 
+@pytest.mark.parametrize("hardware", [True, False])
+def test_auto_is_bf16_where_the_hardware_multiplies_in_it(
+    hardware: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        importlib.import_module("noref.training.step"), "multiplies_bfloat16", lambda _: hardware
+    )
+    auto = engine(tmp_path / "auto", precision="auto", epochs=1)
+    told = engine(tmp_path / "told", precision="bf16" if hardware else "float32", epochs=1)
+    auto.run()
+    told.run()
+    assert same(weights(auto), weights(told))
+
+
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     kept = engine(tmp_path / "kept", net=network(checkpointing=False))
     recomputed = engine(tmp_path / "recomputed", net=network(checkpointing=True))

@@ -31,12 +31,15 @@ class Phase(nn.Module):
     Args:
         features: channels of the transform domain.
         channels: of the image: 2·sets for complex images, 1 for real ones.
+        step: first value of ρ.
+        symmetry: whether to compute the symmetry loss; zero otherwise.
     """
 
-    def __init__(self, features: int, channels: int) -> None:
+    def __init__(self, features: int, channels: int, step: float, symmetry: bool) -> None:
         super().__init__()
+        self.symmetry = symmetry
         # In the published order, so that published weights can be loaded one after the other.
-        self.step = nn.Parameter(torch.tensor([0.5]))
+        self.step = nn.Parameter(torch.tensor([step]))
         self.threshold = nn.Parameter(torch.tensor([0.01]))
         self.extract = _kernel(features, channels)
         self.forward1 = _kernel(features, features)
@@ -49,12 +52,17 @@ class Phase(nn.Module):
         """The next image `(batch, channels, y, x)`, and the phase's symmetry loss `(batch,)`."""
         gradient = _normal(image, encoding) - adjoint
         image = image - self.step * gradient
-        extracted = F.conv2d(image, self.extract, padding=1)
+        # Channels last is what convolutions work in; otherwise each of them reorders its input on CPUs.
+        channels_last = image.contiguous(memory_format=torch.channels_last)
+        extracted = F.conv2d(channels_last, self.extract, padding=1)
         transformed = self._pair(extracted, self.forward1, self.forward2)
         restored = self._pair(_soft(transformed, self.threshold), self.backward1, self.backward2)
-        image = image + F.conv2d(restored, self.gather, padding=1)
-        symmetry = self._pair(transformed, self.backward1, self.backward2) - extracted
-        return image, symmetry.float().square().mean((1, 2, 3))
+        image = image + F.conv2d(restored, self.gather, padding=1).contiguous()
+        return image, self._symmetry(transformed, extracted) if self.symmetry else image.new_zeros(len(image))
+
+    def _symmetry(self, transformed: Tensor, extracted: Tensor) -> Tensor:
+        difference = self._pair(transformed, self.backward1, self.backward2) - extracted
+        return difference.float().square().mean((1, 2, 3))
 
     @staticmethod
     def _pair(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -88,6 +96,8 @@ class ISTANet(Network):
         start: image that the first phase gets: `adjoint`, the published `Aᴴy`, or `sense`, 30 iterations of
             conjugate gradients towards `(AᴴA + λ)⁻¹ Aᴴy`, λ = 0.001: with several coils much of what the data
             say by themselves, which the phases need not learn. One coil says no more than the adjoint.
+        step: what every ρ is before training: 0.5 as published; 1 fits one coil's samples in one step.
+        symmetry: compute the symmetry loss, a third of all convolutions; without it there is no penalty.
         checkpointing: recompute each phase in the backward pass instead of keeping its activations.
     """
 
@@ -97,13 +107,16 @@ class ISTANet(Network):
         features: int = 32,
         channels: int = 2,
         start: Literal["adjoint", "sense"] = "adjoint",
+        step: float = 0.5,
+        symmetry: bool = True,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if channels < 1 or (channels > 1 and channels % 2):
             raise NorefError(f"ISTANet: channels is {channels}; give 1 (real images) or 2·sets")
         self.channels, self.start, self.checkpointing = channels, start, checkpointing
-        self.phases = nn.ModuleList(Phase(features, channels) for _ in range(phases))
+        self.symmetry = symmetry
+        self.phases = nn.ModuleList(Phase(features, channels, step, symmetry) for _ in range(phases))
 
     def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
         """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
@@ -126,7 +139,7 @@ class ISTANet(Network):
             penalty = penalty + symmetry
         if self.channels == 1:
             image = torch.cat((image, torch.zeros_like(image)), 1)
-        return Estimate(to_complex(image), encoding, penalty=penalty)
+        return Estimate(to_complex(image), encoding, penalty=penalty if self.symmetry else None)
 
     def blocks(self) -> Iterable[nn.Module]:
         """The phases; all of one shape, so that one compilation serves them all."""

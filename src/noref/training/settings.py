@@ -22,7 +22,7 @@ class Training(BaseModel):
         schedule: `cosine` falls to zero over a stage; `plateau` falls by `plateau_factor` when Γ has not
             improved for `plateau_patience` validations; `constant`.
         clip: largest norm of the gradient; 0 for no limit.
-        precision: of convolutions; physics stays in float32.
+        precision: of convolutions; physics stays in float32. `auto` is `bf16` where the hardware has it.
         compile: compile the network's blocks, after checking one batch's gradients against the eager ones.
         patience: validations without a better Γ after which a stage ends; 0 for never.
         validate_every: epochs between validations.
@@ -47,7 +47,7 @@ class Training(BaseModel):
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=1)
     clip: float = Field(1.0, ge=0)
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["auto", "float32", "bf16"] = "float32"
     compile: bool = False
     patience: int = Field(0, ge=0)
     validate_every: int = Field(1, ge=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ class Step(nn.Module):
     Args:
         method: what is graded.
         network: what is trained.
-        precision: `bf16` lets convolutions compute in bfloat16; the physics operators stay in float32.
+        precision: `bf16` lets convolutions compute in bfloat16, `auto` where the hardware does so; the
+            physics operators stay in float32.
     """
 
     def __init__(self, method: Method, network: Network, precision: str = "float32") -> None:
@@ -25,10 +28,22 @@ class Step(nn.Module):
 
     def forward(self, views: Views, key: Key) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum over views of share times loss, and the same for every term, detached."""
-        with torch.autocast(views.share.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        device = views.share.device.type
+        half = self.precision == "bf16" or (self.precision == "auto" and multiplies_bfloat16(device))
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             losses = self.method.loss(self.network, views, key)
         sums = {name: (views.share * term).sum() for name, term in losses.items()}
         return torch.stack(list(sums.values())).sum(), {name: term.detach() for name, term in sums.items()}
+
+
+@cache
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a kind of device computes in bfloat16 itself; CPUs that imitate it take ten times as long."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Not in torch's public interface yet: where the names are gone, float32 it is.
+    features = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in features)
 
 
 def check_compiled(step: Step, views: Views, key: Key) -> float:

@@ -320,7 +320,7 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
         ("network.phases=3", r"network\.phases=6, not 3"),
         ("data.target.path=y", r"data\.target\.path=x, not y"),
         ("data.proxy.path=y", r"data\.proxy\.mask=None, not acquired"),
-        ("loss.penalty=1", r"loss\.penalty=0\.01, not 1\.0"),
+        ("loss.penalty=1", r"loss\.penalty=0\.0, not 1\.0"),
     ):
         changed = load_config("ssdu", [*given, override])
         with pytest.raises(NorefError, match=f"started with {told}; resume it as it was") as error:

@@ -199,3 +199,27 @@ def test_idle_views_weigh_nothing() -> None:
     stacked = Views.of(METHODS["multimask"].view(padded(0, Role.TARGET).as_target(), key()))
     assert float(stacked.share.sum()) == pytest.approx(1)
     assert float(stacked.idle().share.sum()) == 0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_hidden_samples_stand_for_all_that_subset_does_not_show(share: float) -> None:
+    full = scan((64, 4), 2, 0, noise=0.01, role=Role.TARGET)
+    ky = torch.arange(64.0) - 32 + 1e-3
+    density = 0.15 + 0.5 * torch.exp(-0.5 * (ky / 10) ** 2)
+    density[28:36] = 1
+    density = density[:, None].expand(64, 4)
+    # Lines that touch the ACS join it and are never hidden: nothing can stand for them.
+    error = torch.where(ky.abs() > 12, 1 / ky.abs(), 0)[:, None].expand(64, 4)
+    generator = torch.Generator().manual_seed(0)
+    told, true, shown_weights = 0.0, 0.0, []
+    for number in range(1000):
+        mask = (torch.rand(64, 1, generator=generator) < density[:, :1]).expand(64, 4)
+        target = replace(full.undersampled(mask), density=density).as_target()
+        (view,) = Subset(share=share).view(target, Key(0, str(number), "view", 0))
+        assert view.density is not None
+        told += float((view.weight * ~view.shown / view.density * error).sum())
+        true += float((error * ~view.shown).sum())
+        shown_weights.append(view.density[view.shown])
+    # The plain inverse density lets shown samples stand in for others, and would be far off.
+    assert told == pytest.approx(true, rel=0.05)
+    assert bool((torch.cat(shown_weights) == 1).all())

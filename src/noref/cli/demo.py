@@ -24,7 +24,7 @@ RECIPES = ("ssdu", "default", "supervised")
 """The rows that are trained, each by its shipped recipe."""
 
 VALIDATION_SUBJECTS, TEST_SUBJECTS = 8, 10
-_FIRST_VALIDATION, _FIRST_TEST = 8001, 9001
+_FIRST_VALIDATION, _FIRST_TEST = 8001, 9101
 BASELINE = "wavelet"
 
 _SAMPLING = {"mask": "lines", "acceleration": 4, "acs": 12, "seed": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from noref.methods.base import Method, View
+from noref.sampling.density import density_beside
 from noref.sampling.partition import Partition, Share, draw_share
 from noref.scan import Scan
 from noref.seeding import Key
@@ -11,7 +12,8 @@ from noref.seeding import Key
 class Subset(Method):
     """The network sees Λ̂·y and is graded on all of Ω, Λ̂ included (arXiv 2211.13440, section 2.2).
 
-    Λ̂ keeps the low frequencies and a random share of the rest, drawn anew each time.
+    Λ̂ keeps the low frequencies and a random share of the rest, drawn anew each time. Weighted by the inverse
+    of `density_beside`, the samples of Λ̂ stand for themselves alone, the others for all that was not shown.
 
     Args:
         share: of Ω that is shown: a number, a pair to draw from, or a list of three or more. Trained only on
@@ -26,6 +28,10 @@ class Subset(Method):
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """One view: Λ̂ shown, Ω graded."""
-        held = 1 - draw_share(self.share, key.fold("shown"))
-        shown, _ = Partition(share=held, centre=self.centre)(scan, key)
-        return [View(scan, shown, goal=scan.kspace, weight=scan.mask, density=scan.density)]
+        partition = Partition(share=1 - draw_share(self.share, key.fold("shown")), centre=self.centre)
+        shown, hidden = partition(scan, key)
+        density = scan.density
+        if density is not None:
+            held = int(hidden.sum()) / int(partition.candidates(scan).sum())
+            density = density_beside(density, hidden, held)
+        return [View(scan, shown, goal=scan.kspace, weight=scan.mask, density=density)]

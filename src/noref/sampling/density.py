@@ -78,6 +78,26 @@ def _reach(line: Tensor, centre: int) -> tuple[int, int]:
     return (start, stop) if values[centre] else (centre, centre)
 
 
+def density_beside(density: Tensor, hidden: Tensor, share: float) -> Tensor:
+    """The probability with which a sample is there to be graded, knowing which samples are shown.
+
+    One where it is shown. Elsewhere it was acquired and held back, or never acquired,
+
+        P(k ∈ Ω | k not shown) = p q / (1 − p (1 − q)),
+
+    p its density, q the share held back. With its inverse as weight the loss on Ω is an unbiased estimate of
+    what a reference would give for the same input: shown samples count once, the hidden ones for all the
+    rest. It is `(1 − K)⁻¹` of Millard & Chiew (arXiv 2205.10278), with 1 where a sample is shown, not 0.
+
+    Args:
+        density: p, `(ky, kx)`.
+        hidden: bool `(ky, kx)`, samples of Ω that are held back.
+        share: q, the probability with which each sample that may be held back is.
+    """
+    beside = density * share / (1 - density * (1 - share))
+    return torch.where(hidden, beside, torch.ones_like(beside))
+
+
 def inverse_density(density: Tensor) -> Tensor:
     """`1 / p`, capped at `CAP`."""
     return density.reciprocal().clamp(max=CAP)

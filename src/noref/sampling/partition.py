@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.sampling.draw import draw_units
+from noref.sampling.draw import draw_units, sampled_in_lines, whole_lines
 from noref.sampling.holdout import acs_mask
 from noref.sampling.masks import centre_block
 from noref.scan import Scan
@@ -71,12 +71,10 @@ class Partition:
         Raises:
             NorefError: if nothing lies outside the protected centre.
         """
-        mask = scan.mask
-        candidates = mask & ~protected(scan, self.centre)
+        mask, candidates = scan.mask, self.candidates(scan)
         share = draw_share(self.share, key.fold("share"))
         log_weight = self._log_weight(mask) if self.weight == "gaussian" else None
-        lines = None if self.unit == "auto" else self.unit == "lines"
-        held = draw_units(candidates, mask, share, key, log_weight, lines)
+        held = draw_units(candidates, mask, share, key, log_weight, self._by_lines(mask))
         if not bool(held.any()):
             raise NorefError(
                 f"{scan.id}: none of the {int(mask.sum())} samples can be held back, {int(candidates.sum())} "
@@ -84,6 +82,14 @@ class Partition:
                 "smaller centre or hold back points"
             )
         return mask & ~held, held
+
+    def candidates(self, scan: Scan) -> Tensor:
+        """What may be held back, bool `(ky, kx)`: points, or whole lines, outside the protected centre."""
+        outside = scan.mask & ~protected(scan, self.centre)
+        return outside & whole_lines(outside, scan.mask) if self._by_lines(scan.mask) else outside
+
+    def _by_lines(self, mask: Tensor) -> bool:
+        return sampled_in_lines(mask) if self.unit == "auto" else self.unit == "lines"
 
     def _log_weight(self, mask: Tensor) -> Tensor:
         axes = []

@@ -14,11 +14,11 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 torch.set_num_threads(1)
 for _ in range(3):
-    activations = [torch.zeros(2, 16, 128, 128) for _ in range(40)]
+    activations = [torch.zeros(6 * 2**20) for _ in range(10)]
     del activations
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    activations = [torch.zeros(2, 16, 128, 128) for _ in range(40)]
+for _ in range(5):
+    activations = [torch.zeros(6 * 2**20) for _ in range(10)]
     del activations
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """

@@ -69,7 +69,7 @@ def main() -> None:
     size = (options.phases, options.features)
     rows = [options.row] if options.row else ROWS[options.experiment]
     for row in rows:
-        stages = load_config(row).method.get("stages", 1)
+        stages = load_config(row, [f"data.target.path={options.data / 'train'}"]).method.get("stages", 1)
         common = overrides(
             options.experiment, options.acceleration, options.data, options.epochs // stages, size
         )

@@ -209,9 +209,9 @@ def test_a_path_is_a_file_a_folder_a_pattern_or_a_list(data: Path) -> None:
     assert files_of(str(data.parent / "**" / "*2.h5")) == [third]
     assert files_of([str(third), str(data / "*0*")]) == [third, first]
     scans = open_scans([str(third), str(first)])
-    assert scans.ids == ["subject2/target2/000", "subject0/target0/000"]
-    assert [one.id for one in scans] == scans.ids
-    assert [one.id for one in scans[1:]] == scans.ids[1:]
+    assert scans.ids == ("subject2/target2/000", "subject0/target0/000")
+    assert tuple(one.id for one in scans) == scans.ids
+    assert tuple(one.id for one in scans[1:]) == scans.ids[1:]
     with pytest.raises(IndexError):
         scans[2]
 
@@ -269,14 +269,14 @@ def test_the_same_scan_twice_is_refused(data: Path) -> None:
 
 
 def test_subjects_are_counted_in_the_order_of_their_names(data: Path) -> None:
-    assert open_scans(str(data), subjects=2).ids == ["subject0/target0/000", "subject1/target1/000"]
+    assert open_scans(str(data), subjects=2).ids == ("subject0/target0/000", "subject1/target1/000")
     assert len(open_scans(str(data), subjects=9)) == 3
 
 
 def test_a_subject_may_have_several_files(data: Path) -> None:
     fastmri.write(data / "again0.h5", [scan((20, 16), 2, seed=0)])
     ids = open_scans(str(data), subjects=2).ids
-    assert ids == ["subject0/again0/000", "subject0/target0/000", "subject1/target1/000"]
+    assert ids == ("subject0/again0/000", "subject0/target0/000", "subject1/target1/000")
 
 
 def test_proxies_are_undersampled_and_keep_their_reference(tmp_path: Path) -> None:

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from noref.physics import Encoding, cartesian
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
 class Role(StrEnum):
@@ -187,9 +193,14 @@ class ScanBatch:
 
     def to(self, device: torch.device | str) -> ScanBatch:
         """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved.update({k: v.to(device, non_blocking=True) for k, v in moved.items() if isinstance(v, Tensor)})
-        return ScanBatch(**moved)
+        return on_device(self, device)
+
+
+def on_device(record: Record, device: torch.device | str) -> Record:
+    """A copy of a dataclass with all its tensors on a device."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    tensors = {k: v.to(device, non_blocking=True) for k, v in values.items() if isinstance(v, Tensor)}
+    return replace(record, **tensors)
 
 
 def padding_of(scan: Scan) -> Tensor:

@@ -7,10 +7,10 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
 
 from noref.errors import NorefError
 from noref.formats import Domain, Slices, read
+from noref.formats.base import OnDemand
 from noref.scan import Scan
 
 _SUFFIXES = {".h5", ".hdf5", ".hdr", ".npy", ".npz", ".mat"}
@@ -37,7 +37,7 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
     return found
 
 
-class Scans(Sequence[Scan]):
+class Scans(OnDemand):
     """The slices of several files, one after the other, each read when it is asked for.
 
     Args:
@@ -54,24 +54,13 @@ class Scans(Sequence[Scan]):
         self._places = [
             (part, index) for part in parts for index, scan in enumerate(part.ids) if _subject(scan) in kept
         ]
-        self.ids = [part.ids[index] for part, index in self._places]
+        self.ids = tuple(part.ids[index] for part, index in self._places)
         scan, times = max(Counter(self.ids).items(), key=lambda item: item[1], default=("", 0))
         if times > 1:
             files = [str(part.path) for part, index in self._places if part.ids[index] == scan]
             raise NorefError(f"{' and '.join(files)}: hold the same scan {scan}; rename one, or leave it out")
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Scan: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Scan]: ...
-    def __getitem__(self, index: int | slice) -> Scan | list[Scan]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(f"there are {len(self)} scans, not {index}")
+    def _read(self, index: int) -> Scan:
         part, slice_ = self._places[index]
         return part[slice_]
 

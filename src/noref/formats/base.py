@@ -25,24 +25,14 @@ COMPOUNDS = (("r", "i"), ("real", "imag"))
 """How HDF5 files write complex numbers: h5py and fastMRI, MATLAB."""
 
 
-class Slices(Sequence[Scan], ABC):
-    """The slices of one file, each read when it is asked for.
-
-    No file stays open between two reads, so the object can be pickled and shared with forked workers.
+class OnDemand(Sequence[Scan], ABC):
+    """Scans that are read each time they are asked for.
 
     Attributes:
-        path: of the file.
-        format: its name, for people.
         ids: `subject/scan/slice` of every slice, known without reading k-space.
-        role: what the scans are to the training.
     """
 
-    format: str
-
-    def __init__(self, path: Path, ids: Sequence[str], role: Role) -> None:
-        self.path = path
-        self.ids = tuple(ids)
-        self.role = role
+    ids: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,12 +45,31 @@ class Slices(Sequence[Scan], ABC):
         if isinstance(index, slice):
             return [self._read(i) for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.path} has {len(self)} slices, not slice {index}")
+            raise IndexError(f"there are {len(self)} slices, not slice {index}")
         return self._read(index % len(self))
 
     @abstractmethod
     def _read(self, index: int) -> Scan:
         """The scan at `0 ≤ index < len(self)`."""
+
+
+class Slices(OnDemand):
+    """The slices of one file.
+
+    No file stays open between two reads, so the object can be pickled and shared with forked workers.
+
+    Attributes:
+        path: of the file.
+        format: its name, for people.
+        role: what the scans are to the training.
+    """
+
+    format: str
+
+    def __init__(self, path: Path, ids: Sequence[str], role: Role) -> None:
+        self.path = path
+        self.ids = tuple(ids)
+        self.role = role
 
 
 def scan_id(subject: str, scan: str, index: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from noref.losses import Objective
 from noref.networks.base import Estimate, Network
 from noref.physics import Encoding, cartesian
-from noref.scan import Scan, ScanBatch, bucket, coil_maps, padding_of
+from noref.scan import Scan, ScanBatch, bucket, coil_maps, on_device, padding_of
 from noref.seeding import Key
 
 Losses = dict[str, Tensor]
@@ -106,9 +106,7 @@ class Views:
 
     def to(self, device: torch.device | str) -> Views:
         """The same views on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved.update({k: v.to(device, non_blocking=True) for k, v in moved.items() if isinstance(v, Tensor)})
-        return Views(**moved)
+        return on_device(self, device)
 
 
 def consistent(estimate: Estimate, batch: ScanBatch) -> Estimate:

@@ -107,6 +107,10 @@ def test_joint_asks_the_method_of_the_role() -> None:
     assert view.share == pytest.approx(0.3)
 
 
+def test_multimask_refines_as_often_as_its_inner_method() -> None:
+    assert MultiMask(Refinement(Subset(), stages=3)).stages == 3
+
+
 def test_multimask_draws_independent_partitions() -> None:
     views = MultiMask(Split(Partition(unit="points")), 3).view(padded(0, Role.TARGET).as_target(), key())
     assert len({view.shown.numpy().tobytes() for view in views}) == 3
@@ -122,13 +126,44 @@ def test_supervised_grades_against_the_noiseless_kspace_where_there_is_one() -> 
 def test_methods_that_make_no_sense_are_refused() -> None:
     with pytest.raises(NorefError, match="use one or the other"):
         Refinement(Refinement(Subset()))
-    with pytest.raises(NorefError, match="only one of target and proxy"):
-        Joint(Refinement(Subset()), Refinement(Subset()))
+    with pytest.raises(NorefError, match="stages is 0"):
+        Refinement(Subset(), stages=0)
+    with pytest.raises(NorefError, match="nothing to refine"):
+        Joint(Split(), Refinement(Supervised()))
+    for share in (0, -1, 1.5, 40, (0.9, 0.1), []):
+        for make in (Subset, Partition):
+            with pytest.raises(NorefError, match="give a number above 0"):
+                make(share=share)
     with pytest.raises(NorefError, match="k is 0"):
         MultiMask(Split(), 0)
     for weight in (0.0, 1.5):
         with pytest.raises(NorefError, match="Joint: weight"):
             Joint(Split(), Supervised(), weight)
+
+
+def test_views_of_two_kinds_are_not_stacked() -> None:
+    proxy = padded(0, Role.PROXY)
+    with pytest.raises(ValueError, match="cannot be stacked"):
+        Views.of([*Supervised().view(proxy, key()), *Split().view(proxy.as_target(), key())])
+
+
+def test_proxies_are_not_refined() -> None:
+    method = Refinement(Joint(Split(), Supervised()))
+    proxy = padded(0, Role.PROXY)
+    before = method.view(proxy, key())
+    method.begin(1, {})
+    assert torch.equal(method.view(proxy, key())[0].goal, before[0].goal)
+
+
+def test_copying_what_a_refined_scan_shows_counts_once() -> None:
+    method = Refinement(Subset())
+    target = replace(padded(0, Role.TARGET), density=torch.full(SHAPE, 0.25)).as_target()
+    method.prepare({SHAPE: [padded(seed, Role.TARGET).mask for seed in range(3)]})
+    method.begin(1, {target.id: image(SHAPE, seed=5)})
+    (view,) = method.view(target, key())
+    assert view.density is not None
+    assert bool((view.density[view.shown] == 1).all())
+    assert bool((view.density[target.mask & ~view.shown] == 0.25).all())
 
 
 def test_stages_masks_and_objectives_reach_every_method_inside() -> None:

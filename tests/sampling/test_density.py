@@ -91,3 +91,29 @@ def test_the_inverse_is_capped() -> None:
 def test_masks_without_any_sample_still_have_a_density() -> None:
     estimate = sampling_density([torch.zeros(6, 5, dtype=torch.bool)])
     torch.testing.assert_close(estimate, torch.full((6, 5), 1 / CAP))
+
+
+@pytest.mark.parametrize("slices", [4, 31, 40, 200])
+def test_slices_of_one_acquisition_are_one_draw(slices: int) -> None:
+    mask = acquisition_mask("lines", (64, 12), 4, 6, Key(0, "s", "mask"))
+    torch.testing.assert_close(sampling_density([mask] * slices, independent=1), sampling_density([mask]))
+
+
+def test_padding_is_no_position_that_an_acquisition_missed() -> None:
+    size, border = 96, 18
+    inner = size - 2 * border
+    padding = torch.ones(size, 8, dtype=torch.bool)
+    padding[border:-border] = False
+    masks, bare = [], []
+    for number in range(10):
+        inside = acquisition_mask("lines", (inner, 8), 4, 6, Key(number, "s", "mask"))
+        bare.append(inside)
+        masks.append(torch.zeros(size, 8, dtype=torch.bool))
+        masks[-1][border:-border] = inside
+    padded = sampling_density(masks, padding=padding)[border:-border]
+    torch.testing.assert_close(padded, sampling_density(bare))
+
+
+def test_only_the_calibration_block_of_points_is_certain() -> None:
+    mask = acquisition_mask("random2d", (96, 80), 6, 12, Key(0, "s", "mask"))
+    assert int((sampling_density([mask]) == 1).sum()) == 144

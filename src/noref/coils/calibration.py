@@ -54,7 +54,7 @@ def calibration(scan: Scan) -> Tensor:
         return scan.calibration
     box = acs_box(scan.allowed)
     rows, columns = (_centred(side, size // 2) for side, size in zip(box, scan.shape, strict=True))
-    return scan.kspace[:, rows, columns]
+    return scan.kspace[..., rows, columns]
 
 
 def _centred(side: slice, centre: int) -> slice:

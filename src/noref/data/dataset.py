@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,7 +15,7 @@ from noref.data.prepare import Preparation, prepare, undersample
 from noref.errors import NorefError
 from noref.sampling.density import sampling_density
 from noref.sampling.holdout import hold_out
-from noref.scan import Role, Scan, bucket
+from noref.scan import Role, Scan, bucket, padding_of
 from noref.seeding import Key
 
 Shape = tuple[int, int]
@@ -30,6 +30,20 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A scan's bucket, Ω, Ω∖Γ and padding."""
+
+    bucket: tuple[int, ...]
+    mask: Tensor
+    allowed: Tensor
+    padding: Tensor
+
+    @property
+    def shape(self) -> Shape:
+        return self.mask.shape[0], self.mask.shape[1]
 
 
 class Dataset(Sequence[Scan]):
@@ -64,31 +78,38 @@ class Dataset(Sequence[Scan]):
     @cached_property
     def buckets(self) -> list[tuple[int, ...]]:
         """What each scan can be stacked with."""
-        return [b for b, _, _ in self._survey]
+        return [seen.bucket for seen in self._survey]
 
     @cached_property
     def masks(self) -> dict[Shape, list[Tensor]]:
         """Ω∖Γ of every scan, bool `(ky, kx)`, by matrix."""
         found: dict[Shape, list[Tensor]] = {}
-        for _, _, mask in self._survey:
-            found.setdefault((mask.shape[0], mask.shape[1]), []).append(mask)
+        for seen in self._survey:
+            found.setdefault(seen.shape, []).append(seen.allowed)
         return found
 
     @cached_property
-    def _survey(self) -> list[tuple[tuple[int, ...], Tensor, Tensor]]:
-        """Bucket, Ω and Ω∖Γ of every scan, without the cost of maps."""
+    def _survey(self) -> list[_Seen]:
+        """What is known of every scan without the cost of maps."""
         seen = []
         for index in range(len(self)):
             scan = undersample(self._raw(index), self.how)
             if self.role is Role.TARGET and self.how.holdout > 0:
                 scan = hold_out(scan, self.how.holdout, self.how.seed)
             sets = self.how.sets if scan.maps is None and scan.coils > 1 else bucket(scan)[0]
-            seen.append(((sets, *bucket(scan)[1:]), scan.mask, scan.allowed))
+            seen.append(_Seen((sets, *bucket(scan)[1:]), scan.mask, scan.allowed, padding_of(scan)))
         return seen
 
     @cached_property
     def _density(self) -> Mapping[Shape, Tensor]:
-        return {shape: sampling_density(masks) for shape, masks in self.masks.items()}
+        densities = {}
+        for shape, masks in self.masks.items():
+            alike = [seen for seen in self._survey if seen.shape == shape]
+            # Slices of one acquisition share their Ω, whatever Γ was taken from each.
+            draws = {seen.mask.numpy().tobytes() for seen in alike}
+            padding = torch.stack([seen.padding for seen in alike]).all(0)
+            densities[shape] = sampling_density(masks, len(draws), padding)
+        return densities
 
     def scan(self, index: int, epoch: int | None = None) -> Scan:
         """One prepared scan; `epoch` draws the Ω of proxies that are undersampled anew each epoch."""
@@ -116,8 +137,8 @@ class Dataset(Sequence[Scan]):
             NorefError: for a single coil, unless forced.
         """
         sampled: dict[tuple[int, ...], list[Tensor]] = {}
-        for one, mask, _ in self._survey:
-            sampled.setdefault(one, []).append(mask)
+        for seen in self._survey:
+            sampled.setdefault(seen.bucket, []).append(seen.mask)
         for (_, coils, *_), masks in sampled.items():
             # Γ is left in: it differs from scan to scan where the acquisition does not.
             if len(masks) == 1 or not all(torch.equal(masks[0], mask) for mask in masks[1:]):

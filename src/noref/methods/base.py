@@ -80,7 +80,13 @@ class Views:
 
     @classmethod
     def of(cls, views: Sequence[View]) -> Views:
-        """Stacks views of one bucket."""
+        """Stacks views of one bucket.
+
+        Raises:
+            ValueError: if they are of several.
+        """
+        if len({view.bucket for view in views}) != 1:
+            raise ValueError("views of different shapes, or with and without image, cannot be stacked")
         images = [view.image for view in views if view.image is not None]
         return cls(
             ids=tuple(view.scan.id for view in views),

@@ -22,10 +22,10 @@ class Joint(Method):
         super().__init__()
         if not 0 < weight <= 1:
             raise NorefError(f"Joint: weight is {weight}; give a share of the loss above 0 and up to 1")
-        if target.stages > 1 and proxy.stages > 1:
-            raise NorefError("Joint: only one of target and proxy may rewrite its data in stages")
+        if proxy.stages > 1:
+            raise NorefError("Joint: proxies have references and nothing to refine; refine the target")
         self.target, self.proxy, self.weight = target, proxy, weight
-        self.stages = max(target.stages, proxy.stages)
+        self.stages = target.stages
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """The views of the method for the scan's role."""

@@ -21,7 +21,7 @@ class MultiMask(Method):
         super().__init__()
         if k < 1:
             raise NorefError(f"MultiMask: k is {k}; give at least one partition")
-        self.inner, self.k = inner, k
+        self.inner, self.k, self.stages = inner, k, inner.stages
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """K views; together they weigh as much as one."""

@@ -13,7 +13,7 @@ from noref.errors import NorefError
 from noref.methods.base import Method, View
 from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
-from noref.scan import Scan, ScanBatch, coil_maps
+from noref.scan import Role, Scan, ScanBatch, coil_maps
 from noref.seeding import Key
 
 
@@ -35,6 +35,8 @@ class Refinement(Method):
         super().__init__()
         if inner.stages > 1:
             raise NorefError("Refinement: its inner method refines too; use one or the other")
+        if stages < 1:
+            raise NorefError(f"Refinement: stages is {stages}; give 1 (the inner method alone) or more")
         self.inner, self.stages, self.data_term = inner, stages, data_term
         self.bank: Mapping[tuple[int, int], Sequence[Tensor]] = {}
         self.teacher: Mapping[str, Tensor] = {}
@@ -50,8 +52,11 @@ class Refinement(Method):
         self.teacher = teacher
 
     def view(self, scan: Scan, key: Key) -> list[View]:
-        """The inner method's views: of the scan in the first stage, of the refined scan afterwards."""
-        if self.stage == 0:
+        """The inner method's views: of the scan in the first stage, of the refined scan afterwards.
+
+        A proxy needs no guesses: its views are the inner method's in every stage.
+        """
+        if self.stage == 0 or scan.role is Role.PROXY:
             return self.inner.view(scan, key)
         filled = self.filled(scan)
         bank = self.bank[scan.shape]
@@ -69,7 +74,9 @@ class Refinement(Method):
     def graded(self, view: View, scan: Scan, filled: Scan) -> View:
         """The inner view, graded against the data term."""
         if self.data_term == "acquired":
-            return replace(view, goal=scan.kspace, weight=scan.mask, density=scan.density)
+            # Copying what is shown teaches nothing, least of all about guesses: it counts once, as in Subset.
+            density = None if scan.density is None else torch.where(view.shown, 1.0, scan.density)
+            return replace(view, goal=scan.kspace, weight=scan.mask, density=density)
         return replace(view, goal=filled.kspace, weight=filled.mask, density=None)
 
     def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:

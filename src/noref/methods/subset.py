@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noref.methods.base import Method, View
 from noref.sampling.density import density_beside
-from noref.sampling.partition import Partition, Share, draw_share
+from noref.sampling.partition import Partition, Share, check_share, draw_share
 from noref.scan import Scan
 from noref.seeding import Key
 
@@ -24,14 +24,16 @@ class Subset(Method):
 
     def __init__(self, share: Share = (0.55, 0.95), centre: float = 16 / 256) -> None:
         super().__init__()
+        check_share(share)
         self.share, self.centre = share, centre
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """One view: Λ̂ shown, Ω graded."""
         partition = Partition(share=1 - draw_share(self.share, key.fold("shown")), centre=self.centre)
-        shown, hidden = partition(scan, key)
+        candidates = partition.candidates(scan)
+        shown, hidden = partition.among(candidates, scan, key)
         density = scan.density
         if density is not None:
-            held = int(hidden.sum()) / int(partition.candidates(scan).sum())
+            held = int(hidden.sum()) / int(candidates.sum())
             density = density_beside(density, hidden, held)
         return [View(scan, shown, goal=scan.kspace, weight=scan.mask, density=density)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from noref.coils.calibration import acs_box
 from noref.sampling.draw import sampled_in_lines
 
 CAP = 100.0
@@ -26,7 +27,9 @@ def _smooth(array: Tensor, widths: tuple[float, float]) -> Tensor:
     return array
 
 
-def sampling_density(masks: Sequence[Tensor]) -> Tensor:
+def sampling_density(
+    masks: Sequence[Tensor], independent: int | None = None, padding: Tensor | None = None
+) -> Tensor:
     """The probability with which an acquisition holds each sample, from the masks it made.
 
     One in the centre that every mask holds (the ACS); elsewhere the mean of the masks, at each position under
@@ -35,47 +38,31 @@ def sampling_density(masks: Sequence[Tensor]) -> Tensor:
 
     Args:
         masks: bool `(ky, kx)` of equal shape; Ω∖Γ of every scan of a data set.
+        independent: how many of them were drawn on their own; slices acquired with one mask count once. All
+            of them if None.
+        padding: bool `(ky, kx)`, samples that no acquisition can hold; none if None.
 
     Returns:
         float32 `(ky, kx)` in (0, 1], at least `1 / CAP`.
     """
     stacked = torch.stack(list(masks)).to(torch.float64)
-    count, mean = len(masks), stacked.mean(0)
-    certain = _always(mean)
-    # The certain part is left out of both sums, so that it does not bleed into the density beside it.
-    inside = (~certain).to(mean.dtype)
+    count, mean = independent or len(masks), stacked.mean(0)
+    certain = torch.zeros_like(masks[0])
+    certain[acs_box(mean == 1)] = True
+    # The certain part and padding are left out of both sums: they must not bleed into what lies beside them.
+    inside = ~certain if padding is None else ~(certain | padding)
+    inside = inside.to(mean.dtype)
     lines = all(sampled_in_lines(mask) for mask in masks)
     density, settled = mean, certain
     for width in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         widths = (width, 0.0) if lines else (width, width)
-        held, positions = _smooth(mean * inside, widths), _smooth(inside, widths)
+        held, positions = (_smooth(of, widths) for of in (mean * inside, inside))
         density = torch.where(settled, density, held / positions.clamp_min(1e-12))
         settled = settled | (count * held >= _COUNTS)
         if bool(settled.all()):
             break
     density = torch.where(certain, 1.0, density).clamp(1 / CAP, 1)
     return density.to(torch.float32)
-
-
-def _always(mean: Tensor) -> Tensor:
-    """The largest centred block that every mask holds, bool `(ky, kx)`: certain, not merely frequent."""
-    full = mean == 1
-    size = [n // 2 for n in mean.shape]
-    rows, columns = (_reach(full[:, size[1]], size[0]), _reach(full[size[0]], size[1]))
-    block = torch.zeros_like(full)
-    block[slice(*rows), slice(*columns)] = True
-    return block & full
-
-
-def _reach(line: Tensor, centre: int) -> tuple[int, int]:
-    """First and past-the-last index of the run of True around `centre`."""
-    values = line.tolist()
-    start = stop = centre
-    while start > 0 and values[start - 1]:
-        start -= 1
-    while stop < len(values) and values[stop]:
-        stop += 1
-    return (start, stop) if values[centre] else (centre, centre)
 
 
 def density_beside(density: Tensor, hidden: Tensor, share: float) -> Tensor:

@@ -26,6 +26,8 @@ def acs_mask(mask: Tensor) -> Tensor:
 def hold_out(scan: Scan, share: float, seed: int) -> Scan:
     """The scan with Γ: a share of Ω outside the ACS, in the acquisition's own unit, fixed for life.
 
+    The ACS is the scan's own: samples of Ω that touch the calibration region belong to it, and are never in Γ.
+
     Args:
         scan: with Ω.
         share: of the samples outside the ACS, 0.05 to 0.1.
@@ -55,7 +57,7 @@ def holdout_error(scan: Scan, image: Tensor) -> float:
         image: complex64 `(sets, y, x)`.
 
     Raises:
-        NorefError: if the scan has no Γ.
+        NorefError: if the scan has no Γ, or one without any signal.
     """
     if scan.holdout is None or not bool(scan.holdout.any()):
         raise NorefError(f"{scan.id}: no held-out samples to score with; set holdout above 0")
@@ -63,7 +65,12 @@ def holdout_error(scan: Scan, image: Tensor) -> float:
     error = torch.where(scan.holdout, encoding.forward(image[None])[0] - scan.kspace, 0)
     held = torch.where(scan.holdout, scan.kspace, 0)
     weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
-    return float((weight * error.abs().square()).sum() / (weight * held.abs().square()).sum())
+    power = float((weight * held.abs().square()).sum())
+    if not power > 0:
+        raise NorefError(
+            f"{scan.id}: the held-out samples are all zero; mark what was not measured in the mask"
+        )
+    return float((weight * error.abs().square()).sum()) / power
 
 
 def share_under_cap(scan: Scan) -> float:

@@ -18,6 +18,18 @@ from noref.seeding import Key
 Share = float | tuple[float, float] | list[float]
 
 
+def check_share(share: Share) -> None:
+    """Refuses shares of nothing, of everything, and ranges from high to low.
+
+    Raises:
+        NorefError: naming the share.
+    """
+    values = [share] if isinstance(share, float | int) else list(share)
+    inside = bool(values) and all(0 < value <= 1 for value in values)
+    if not inside or (len(values) == 2 and values[0] > values[1]):
+        raise NorefError(f"share={share}: give a number above 0 and up to 1, [low, high], or a list")
+
+
 def draw_share(share: Share, key: Key) -> float:
     """The share itself, a uniform draw from a pair `(low, high)`, or one of a list of three or more."""
     if isinstance(share, float | int):
@@ -65,13 +77,20 @@ class Partition:
     centre: float = 4 / 320
     width: float = 4.0
 
+    def __post_init__(self) -> None:
+        check_share(self.share)
+
     def __call__(self, scan: Scan, key: Key) -> tuple[Tensor, Tensor]:
         """Θ and Λ of one scan, each bool `(ky, kx)`.
 
         Raises:
             NorefError: if nothing lies outside the protected centre.
         """
-        mask, candidates = scan.mask, self.candidates(scan)
+        return self.among(self.candidates(scan), scan, key)
+
+    def among(self, candidates: Tensor, scan: Scan, key: Key) -> tuple[Tensor, Tensor]:
+        """The same, of candidates that are known already."""
+        mask = scan.mask
         share = draw_share(self.share, key.fold("share"))
         log_weight = self._log_weight(mask) if self.weight == "gaussian" else None
         held = draw_units(candidates, mask, share, key, log_weight, self._by_lines(mask))

@@ -26,7 +26,7 @@ def acs_mask(mask: Tensor) -> Tensor:
 def hold_out(scan: Scan, share: float, seed: int) -> Scan:
     """The scan with Γ: a share of Ω outside the ACS, in the acquisition's own unit, fixed for life.
 
-    The ACS is the scan's own: samples of Ω that touch the calibration region belong to it, and are never in Γ.
+    The ACS is the scan's own: samples of Ω that touch the calibration region belong to it, never to Γ.
 
     Args:
         scan: with Ω.

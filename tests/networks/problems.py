@@ -1,0 +1,31 @@
+"""Scans for networks to reconstruct, and what their gradients come to."""
+
+from __future__ import annotations
+
+import torch
+from synthetic import image, maps
+from torch import Tensor
+
+from noref.networks import Network
+from noref.physics import CartesianEncoding, cartesian
+
+
+def problem(
+    shape: tuple[int, int] = (14, 11), coils: int = 2, sets: int = 1, batch: int = 2
+) -> tuple[Tensor, CartesianEncoding]:
+    """k-space of random lines, and its encoding; one coil has maps of one."""
+    generator = torch.Generator().manual_seed(1)
+    mask = (torch.rand(batch, shape[0], 1, generator=generator) < 0.6).expand(batch, *shape).clone()
+    seen = torch.ones(batch, sets, 1, *shape, dtype=torch.complex64)
+    if coils > 1:
+        seen = torch.stack([maps(shape, coils, sets, seed=i) for i in range(batch)])
+    encoding = cartesian(mask, seen)
+    return encoding.forward(torch.stack([image(shape, sets, seed=i) for i in range(batch)])), encoding
+
+
+def gradients(net: Network, kspace: Tensor, encoding: CartesianEncoding) -> dict[str, Tensor]:
+    """Of the last image and of those of unrolled steps."""
+    net.zero_grad()
+    estimate = net(kspace, encoding)
+    sum(x.abs().square().sum() for x in (estimate.image, *estimate.steps)).backward()
+    return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}

@@ -6,6 +6,7 @@ import torch
 from synthetic import image
 from torch import Tensor
 
+from noref import metrics
 from noref.losses import IMAGE_TERMS, TERMS, Objective
 from noref.sampling.density import CAP
 
@@ -62,14 +63,25 @@ def test_image_terms_compare_magnitudes(name: str) -> None:
 
 
 def test_image_ssim_is_scikit_images() -> None:
-    metrics = pytest.importorskip("skimage.metrics")
+    oracle = pytest.importorskip("skimage.metrics")
     goal = torch.stack([image((24, 20), seed=seed) for seed in range(3)])
     estimate = torch.stack([image((24, 20), seed=seed) * 0.8 for seed in range(3)])
     losses = Objective(image={"ssim": 1.0}).grade_image(goal, estimate)["image_ssim"]
     for g, e, loss in zip(goal.abs().numpy(), estimate.abs().numpy(), losses.tolist(), strict=True):
         assert loss == pytest.approx(
-            1 - metrics.structural_similarity(g[0], e[0], data_range=g.max()), abs=1e-5
+            1 - oracle.structural_similarity(g[0], e[0], data_range=g.max()), abs=1e-5
         )
+
+
+@pytest.mark.parametrize("name", ["hfen1", "hfen2"])
+def test_image_hfen_is_the_metrics(name: str) -> None:
+    goal = torch.stack([image((24, 20), sets=2, seed=seed) for seed in range(3)])
+    estimate = torch.stack([image((24, 20), sets=2, seed=seed + 5) for seed in range(3)])
+    losses = Objective(image={name: 2.0}).grade_image(goal, estimate)[f"image_{name}"]
+    expected = 2 * getattr(metrics, name)(goal.abs(), estimate.abs())
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=0)
+    nothing = torch.zeros_like(goal)
+    assert bool(Objective(image={name: 1.0}).grade_image(nothing, nothing)[f"image_{name}"].isfinite().all())
 
 
 def test_ssdus_loss_is_the_default() -> None:

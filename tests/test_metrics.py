@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import convolve, gaussian_laplace
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
@@ -22,7 +24,7 @@ def _one_thread(_two_threads: None) -> None:
     torch.set_num_threads(1)  # a second thread's waiting would count as cost
 
 
-METRICS = (metrics.nmse, metrics.nmae, metrics.psnr, metrics.ssim)
+METRICS = (metrics.nmse, metrics.nmae, metrics.psnr, metrics.ssim, metrics.hfen1, metrics.hfen2)
 shapes = st.tuples(st.integers(1, 3), st.integers(7, 33), st.integers(7, 33))
 seeds = st.integers(0, 2**20)
 dtypes = st.sampled_from([torch.float32, torch.float64])
@@ -80,6 +82,44 @@ def test_errors_are_ratios_of_norms(shape: tuple[int, int, int], seed: int, dtyp
     absolute = np.linalg.norm(g - p, 1) / np.linalg.norm(g, 1)
     assert metrics.nmse(reference, image).item() == pytest.approx(squares, rel=1e-6)
     assert metrics.nmae(reference, image).item() == pytest.approx(absolute, rel=1e-6)
+
+
+def scipys_log() -> NDArray[np.float64]:
+    """What an impulse becomes, its Gaussian cut off after 7 samples, shifted to a sum of zero."""
+    impulse = np.zeros((15, 15))
+    impulse[7, 7] = 1
+    kernel = gaussian_laplace(impulse, 2.5, mode="constant", truncate=7 / 2.5)
+    return kernel - kernel.mean()
+
+
+def test_the_laplacian_of_gaussian_is_scipys() -> None:
+    impulse = torch.zeros(2, 31, 33, dtype=torch.float64)
+    impulse[:, 15, 16] = 1
+    response = metrics.laplacian_of_gaussian(impulse)[1]
+    kernel = response[8:23, 9:24].numpy()
+    np.testing.assert_allclose(kernel, scipys_log(), rtol=1e-9, atol=1e-15)
+    assert response.abs().sum().item() == pytest.approx(np.abs(kernel).sum(), rel=1e-12)
+    assert abs(kernel.sum()) < 1e-14
+    # Nothing is left of a constant but at its border, and of r² the continuous operator's 4 but for the cut.
+    assert metrics.laplacian_of_gaussian(torch.ones(1, 40, 40))[0, 7:-7, 7:-7].abs().max() < 1e-6
+    r = torch.arange(31, dtype=torch.float64) - 15
+    bowl = metrics.laplacian_of_gaussian((r[:, None] ** 2 + r**2)[None])[0, 15, 15]
+    assert bowl.item() == pytest.approx(4, rel=0.15)
+
+
+def test_hfen_compares_edges() -> None:
+    reference, image = volumes(10, (2, 40, 37))
+    edges, error = (
+        np.stack([convolve(z, scipys_log(), mode="constant") for z in volume.numpy()])
+        for volume in (reference, reference - image)
+    )
+    hfen1, hfen2 = np.abs(error).sum() / np.abs(edges).sum(), (error**2).sum() / (edges**2).sum()
+    assert metrics.hfen1(reference, image).item() == pytest.approx(hfen1, rel=1e-9)
+    assert metrics.hfen2(reference, image).item() == pytest.approx(hfen2, rel=1e-9)
+    # A slow shading costs less than a blur, whatever a pixel-wise error says.
+    y = torch.linspace(0.9, 1.1, 40, dtype=torch.float64)[:, None]
+    blurred = torch.nn.functional.avg_pool2d(reference, 3, 1, 1, count_include_pad=False)
+    assert metrics.hfen2(reference, reference * y) < metrics.hfen2(reference, blurred)
 
 
 def test_a_volume_is_not_the_mean_of_its_slices() -> None:

@@ -8,7 +8,8 @@ where a sample is not graded), `u` the goal and `v` the estimate:
     nmse  Σ w |u − v|² / Σ w |u|²
     mse   Σ w |u − v|² / Σ w             mean over the samples that count, coils summed
 
-SSDU's loss is `½·l2 + ½·l1` (Yaman et al., MRM 2020, eq. 6).
+Images are also graded by `ssim` (one minus it), and by `hfen1` and `hfen2`: `l1` and `nmse` of their edges,
+the Laplacian of Gaussian. SSDU's loss is `½·l2 + ½·l1` (Yaman et al., MRM 2020, eq. 6).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from noref.metrics import ssim
+from noref.metrics import laplacian_of_gaussian, ssim
 from noref.sampling.density import inverse_density
 
 _TINY = 1e-12
@@ -60,9 +61,17 @@ def _ssim(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([1 - ssim(g, e) for g, e in zip(goal, estimate, strict=True)])
 
 
+def _hfen1(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    return _l1(laplacian_of_gaussian(goal), laplacian_of_gaussian(estimate), weight)
+
+
+def _hfen2(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    return _nmse(laplacian_of_gaussian(goal), laplacian_of_gaussian(estimate), weight)
+
+
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 TERMS: dict[str, Term] = {"l1": _l1, "l2": _l2, "nmse": _nmse, "mse": _mse}
-IMAGE_TERMS: dict[str, Term] = {**TERMS, "ssim": _ssim}
+IMAGE_TERMS: dict[str, Term] = {**TERMS, "ssim": _ssim, "hfen1": _hfen1, "hfen2": _hfen2}
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,10 @@ class Objective:
     penalty: float = 0.01
 
     def __post_init__(self) -> None:
+        if not (self.kspace or self.image):
+            raise ValueError("no loss at all; give loss.kspace or loss.image a term")
+        if min((*self.kspace.values(), *self.image.values(), self.penalty)) < 0:
+            raise ValueError("a loss of negative weight; give 0 or more")
         for given, known in ((self.kspace, TERMS), (self.image, IMAGE_TERMS)):
             for name in given:
                 if name not in known:

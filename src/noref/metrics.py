@@ -8,16 +8,25 @@ computed for every volume, the last three axes:
     PSNR  10 log₁₀( (max g)² / mean (g − p)² )                    in dB
     SSIM  mean over slices and 7×7 windows, constants of the volume's maximum
 
+and, from elsewhere, two norms of the error of edges (Ravishankar & Bresler, IEEE TMI 2011, 30:1028; in the
+form of arXiv 2311.15856):
+
+    HFEN₁ Σ |LoG(g − p)| / Σ |LoG g|
+    HFEN₂ Σ (LoG(g − p))² / Σ (LoG g)²
+
 Slices on their own are volumes of one slice: `nmse(g[:, None], p[:, None])` for `g` of `(slices, y, x)`.
 All are differentiable in both images and computed in float32, or float64 where both are.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 WINDOW = 7
+LOG_SIZE, LOG_SIGMA = 15, 2.5
 _K1, _K2 = 0.01, 0.03
 _VOLUME = (-3, -2, -1)
 # Pixels of slices worked on at once: their temporaries stay in a core's cache.
@@ -99,6 +108,50 @@ def ssim_map(reference: Tensor, image: Tensor, peak: Tensor | None = None) -> Te
     as `ssim`.
     """
     return _structure(*_windowed(reference, image, peak))
+
+
+def hfen1(reference: Tensor, image: Tensor) -> Tensor:
+    """High-frequency error of each volume, `Σ |LoG(g − p)| / Σ |LoG g|`; arguments as `nmse`."""
+    reference, image = _volumes(reference, image)
+    edges, error = laplacian_of_gaussian(reference), laplacian_of_gaussian(reference - image)
+    return error.abs().sum(_VOLUME) / edges.abs().sum(_VOLUME)
+
+
+def hfen2(reference: Tensor, image: Tensor) -> Tensor:
+    """High-frequency error of each volume, `Σ (LoG(g − p))² / Σ (LoG g)²`; arguments as `nmse`.
+
+    The square of what Ravishankar & Bresler call HFEN.
+    """
+    reference, image = _volumes(reference, image)
+    edges, error = laplacian_of_gaussian(reference), laplacian_of_gaussian(reference - image)
+    return error.square().sum(_VOLUME) / edges.square().sum(_VOLUME)
+
+
+def laplacian_of_gaussian(image: Tensor) -> Tensor:
+    """Edges: convolution with a 15×15 Laplacian of Gaussian of σ = 2.5 pixels, zeros beyond the border.
+
+        LoG(r) = (r² − 2σ²)/σ⁴ · exp(−r²/2σ²) / Σ exp(−r²/2σ²),    less its mean
+
+    so that the kernel's sum is zero and flat regions vanish.
+
+    Args:
+        image: real `(…, y, x)`, float32 or float64.
+
+    Returns:
+        The same shape.
+    """
+    kernel = _log_kernel().to(image)[None, None]
+    flat = image.reshape(-1, 1, *image.shape[-2:])
+    return torch.nn.functional.conv2d(flat, kernel, padding="same").view(image.shape)
+
+
+@lru_cache(maxsize=1)
+def _log_kernel() -> Tensor:
+    offset = torch.arange(LOG_SIZE, dtype=torch.float64) - LOG_SIZE // 2
+    squares = offset[:, None].square() + offset.square()
+    gaussian = torch.exp(-squares / (2 * LOG_SIGMA**2))
+    kernel = (squares - 2 * LOG_SIGMA**2) / LOG_SIGMA**4 * gaussian / gaussian.sum()
+    return kernel - kernel.mean()
 
 
 def _structure(reference: Tensor, image: Tensor, peak: Tensor) -> Tensor:

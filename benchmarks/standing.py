@@ -90,7 +90,7 @@ def main() -> None:
     # The page shows the scans, which carry no licence to redistribute; the scores alone are kept.
     results = Path("benchmarks/results")
     results.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(page.with_name("scores.json"), results / f"{name}.json")
+    shutil.copyfile(page.with_suffix(".json"), results / f"{name}.json")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def main() -> None:
         )
         print(name, table(made), sep="\n")
         # The page shows the scan, which carries no licence to redistribute; the scores alone are kept.
-        shutil.copyfile(page.with_name("scores.json"), results / f"{options.run.parent.name}-{name}.json")
+        shutil.copyfile(page.with_suffix(".json"), results / f"{options.run.parent.name}-{name}.json")
 
 
 if __name__ == "__main__":

@@ -81,6 +81,32 @@ def test_a_loaded_model_is_the_trained_one(trained: tuple[Config, Path, Engine])
         assert model.config == config
 
 
+def test_a_model_prepares_what_was_read(trained: tuple[Config, Path, Engine]) -> None:
+    model = noref.load(trained[1], device="cpu")
+    read = undersampled(scan((20, 16), 2, seed=3), "random2d", 2, 4)
+    with pytest.raises(NorefError, match="not prepared for this model"):
+        model.reconstruct(read)
+    brighter = replace(read, kspace=read.kspace * 1e-6j)
+    first, second = (model.prepare(one) for one in (read, brighter))
+    images = [model.reconstruct(one) * one.scale for one in (first, second)]
+    torch.testing.assert_close(images[1], images[0] * 1e-6j, rtol=1e-3, atol=1e-9)
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_leaves_its_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("default", tmp_path)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of something")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_optimise", fail)
+        with pytest.raises(RuntimeError, match="out of something"):
+            noref.train(config)
+    noref.train(config)
+
+
 def test_nothing_outside_the_mask_is_read(trained: tuple[Config, Path, Engine]) -> None:
     model = noref.load(trained[1], device="cpu")
     sample = noref.data.dataset.Dataset(

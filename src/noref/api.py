@@ -15,6 +15,7 @@ from torch import Tensor
 from noref.config import Config, Source, build_method, build_network, check_config, load_config, save_config
 from noref.data.dataset import Dataset
 from noref.data.files import open_scans
+from noref.data.prepare import prepare
 from noref.errors import NorefError
 from noref.files import whole
 from noref.methods import Joint, Method
@@ -40,16 +41,30 @@ class Model:
     method: Method
     config: Config
 
+    def prepare(self, scan: Scan) -> Scan:
+        """A scan as it was read, with the maps and the scale that the model's training gave its own."""
+        how = self.config.data.target or self.config.data.proxy
+        if how is None:
+            raise NorefError("the model's configuration names no data; it was not written by noref train")
+        return prepare(scan, how.model_copy(update={"mask": "acquired", "holdout": 0.0}))
+
     @torch.no_grad()
     def reconstruct(self, scan: Scan) -> Tensor:
         """The image of all samples in the scan's Ω.
 
         Args:
-            scan: prepared (`noref.data.prepare`): with maps, divided by its scale.
+            scan: prepared: with maps, divided by its scale.
 
         Returns:
             complex64 `(sets, y, x)`, in the scan's scaled units.
+
+        Raises:
+            NorefError: if the scan is as it was read.
         """
+        if scan.scale == 1:
+            raise NorefError(
+                f"{scan.id}: not prepared for this model; give what its prepare() makes of the scan"
+            )
         device = next(self.network.parameters()).device
         batch = ScanBatch.of([scan.undersampled(scan.mask)]).to(device)
         return self.method.reconstruct(self.network, batch).image[0].cpu()
@@ -100,7 +115,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
             engine.resume()
         try:
             engine.run()
-        except NorefError:
+        except BaseException:
             if rank() == 0 and not engine.checkpoint.exists():
                 discard(folder)
             raise
@@ -125,6 +140,8 @@ def build_engine(config: Config) -> Engine:
             if one.role in sets:
                 raise NorefError(f"data.target and data.proxy both have the role {one.role}; change one")
             sets[one.role] = one
+    if Role.PROXY in sets:
+        sets[Role.PROXY].check_shown()
     if not sets:
         raise NorefError("nothing to train on; give data.target.path=FOLDER")
     if len(sets) == 1 and any(isinstance(module, Joint) for module in method.modules()):

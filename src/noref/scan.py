@@ -66,7 +66,7 @@ class Scan:
         calibration: complex64 `(coils, ky, kx)` of a separate calibration scan, or None.
         noise_cov: complex64 `(coils, coils)`, or None.
         density: float32 `(…, ky, kx)`, the probability with which Ω∖Γ holds a sample, or None.
-        scale: what k-space and reference were divided by; 1 as read from a file.
+        scale: what k-space and reference were divided by, a complex number; 1 as read from a file.
         reference: complex64 `(sets, y, x)`, `Aᴴy` of the full scan with the same maps, or None.
         clean: complex64 `(coils, ky, kx)`, the noiseless k-space of a simulated scan: what its reference is
             made of, and nothing else.
@@ -86,7 +86,7 @@ class Scan:
     calibration: Tensor | None = None
     noise_cov: Tensor | None = None
     density: Tensor | None = None
-    scale: float = 1.0
+    scale: complex = 1.0
     reference: Tensor | None = None
     clean: Tensor | None = None
     rss: Tensor | None = None
@@ -132,7 +132,7 @@ class Scan:
         shown = self.undersampled(self.allowed)
         return replace(shown, holdout=None, reference=None, clean=None, rss=None)
 
-    def scaled(self, scale: float) -> Scan:
+    def scaled(self, scale: complex) -> Scan:
         """k-space, calibration and reference divided by `scale`, which is remembered."""
         return replace(
             self,
@@ -140,7 +140,7 @@ class Scan:
             calibration=None if self.calibration is None else self.calibration / scale,
             reference=None if self.reference is None else self.reference / scale,
             clean=None if self.clean is None else self.clean / scale,
-            noise_cov=None if self.noise_cov is None else self.noise_cov / scale**2,
+            noise_cov=None if self.noise_cov is None else self.noise_cov / abs(scale) ** 2,
             scale=self.scale * scale,
         )
 

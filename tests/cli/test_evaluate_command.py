@@ -5,26 +5,32 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from command import TINY, done, refused, tree
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import noref
 from noref.data.prepare import Preparation, prepare
+from noref.data.simulate import acquire
+from noref.formats import fastmri
+from noref.scan import Header
+from noref.seeding import Key
 
-CLASSICAL = ["zero-filled", "cg-sense", "wavelet"]
+CLASSICAL = ["zero-filled", "cg-sense", "tv", "wavelet"]
 SAMPLING = ["mask=lines", "acceleration=2", "acs=12", "seed=3"]
 
 
 def scores(page: Path) -> dict[str, dict[str, Any]]:
     """The rows of a report, by name."""
-    return {row["name"]: row for row in json.loads(page.with_name("scores.json").read_text())["methods"]}
+    return {row["name"]: row for row in json.loads(page.with_suffix(".json").read_text())["methods"]}
 
 
 def reference(file: Path) -> NDArray[np.float32]:
@@ -61,7 +67,7 @@ def page(full: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_the_report_has_every_row_and_needs_nothing_else(page: Path) -> None:
-    assert tree(page.parent) == ["report.html", "scores.json"]
+    assert tree(page.parent) == ["report.html", "report.json"]
     assert list(scores(page)) == [*CLASSICAL, "tiny"]
     html = page.read_text()
     for name in (*CLASSICAL, "tiny", "not raw", "brain-0001", "R = 2.00"):
@@ -96,7 +102,7 @@ def test_differences_are_to_the_baseline(page: Path) -> None:
         told = rows[name]["differences"]["psnr"]
         assert told["mean"] == pytest.approx((psnr[name] - psnr["wavelet"]).mean(), abs=1e-5)
         assert told["p"] is None  # three subjects say nothing of others
-    assert json.loads(page.with_name("scores.json").read_text())["descriptive"]
+    assert json.loads(page.with_suffix(".json").read_text())["descriptive"]
 
 
 def test_without_references_gamma_says_how_good_it_is(
@@ -181,3 +187,21 @@ def test_a_scan_of_which_no_more_exists_goes_all_the_way(real_data: Path, tmp_pa
     assert all(0 < row["means"]["gamma"]["mean"] < 1.5 for row in rows.values())
     assert all(row["means"]["psnr"] is None for row in rows.values())
     assert "not raw" not in page.read_text()
+
+
+def test_scores_are_of_the_clinical_field_of_view(tmp_path: Path) -> None:
+    matrix, field = (48, 96), (48, 48)
+    image = torch.zeros(matrix, dtype=torch.complex64)
+    image[8:40, 30:66] = 1
+    one = torch.ones(1, *matrix, dtype=torch.complex64)
+    wide = acquire(image, one, id="a/b/000", matrix=matrix, noise_db=None, key=Key(0, "a", "noise"))
+    fastmri.write(tmp_path / "b.h5", [replace(wide, clean=None, header=Header(crop=field))])
+    settings = ["mask=lines", "acceleration=3", "acs=8", "holdout=0.1", "--classical", "zero-filled"]
+    done("evaluate", f"path={tmp_path / 'b.h5'}", *settings, "-o", tmp_path / "report.html")
+    told = scores(tmp_path / "report.html")["zero-filled"]
+    done("reconstruct", "zero-filled", tmp_path / "b.h5", *settings[:3], "-o", tmp_path / "image.npy")
+    written = np.abs(np.load(tmp_path / "image.npy"))
+    assert written.shape == (1, *field)
+    truth = np.abs(image[:, 24:72].numpy())[None]
+    expected = by_scikit_image(truth, written)
+    assert told["means"]["psnr"]["mean"] == pytest.approx(expected["psnr"], abs=0.01)

@@ -26,7 +26,7 @@ def test_commands_that_succeed_say_what_they_wrote(run: Path, tmp_path: Path) ->
         done = process(*command)
         assert (done.returncode, done.stdout) == (0, out), done.stderr
         assert "Traceback" not in done.stderr
-    assert tree(tmp_path) == ["image.nii.gz", "report.html", "scans", "scans/brain-0001.h5", "scores.json"]
+    assert tree(tmp_path) == ["image.nii.gz", "report.html", "report.json", "scans", "scans/brain-0001.h5"]
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

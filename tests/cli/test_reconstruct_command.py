@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import noref
-from noref.cli.reconstruct import cropped
 from noref.data.prepare import Preparation, prepare
+from noref.evaluation.score import cropped
 from noref.formats.png import grey, sheet
 
 
@@ -27,7 +27,7 @@ def expected(model: Path, scan: Path) -> NDArray[np.complex64]:
     """What the same comes to in Python: `(slices, y, x)`, in the file's units."""
     loaded = noref.load(model, device="cpu")
     scans = [prepare(one, Preparation(holdout=0)) for one in noref.read(scan)]
-    return np.stack([cropped(loaded.reconstruct(one) * one.scale, one).numpy() for one in scans])
+    return np.stack([cropped((loaded.reconstruct(one) * one.scale)[0], one).numpy() for one in scans])
 
 
 def test_a_model_writes_every_format(run: Path, scan: Path, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_model_folder_is_as_good_as_its_run(run: Path, scan: Path, tmp_path: P
     np.testing.assert_array_equal(np.load(tmp_path / "run.npy"), np.load(tmp_path / "model.npy"))
 
 
-@pytest.mark.parametrize("method", ["zero-filled", "cg-sense", "wavelet"])
+@pytest.mark.parametrize("method", ["zero-filled", "cg-sense", "tv", "wavelet"])
 def test_classical_methods_need_no_model(method: str, full: Path, scan: Path, tmp_path: Path) -> None:
     done("reconstruct", method, scan, "-o", tmp_path / "x.npy")
     scans = [prepare(one, Preparation(holdout=0)) for one in noref.read(full / scan.name)]
@@ -120,3 +120,13 @@ def test_a_bart_pair_is_not_written_over_by_any_of_its_names(tmp_path: Path) -> 
         told = refused("reconstruct", "zero-filled", tmp_path / name, "-o", tmp_path / "k.cfl")
         assert "is an input" in told
     assert (tmp_path / "k.cfl").read_bytes() == before
+
+
+def test_a_path_setting_names_files_too(run: Path, scan: Path, tmp_path: Path) -> None:
+    done("reconstruct", run, f"path={scan}", "-o", tmp_path / "a.npy")
+    done("reconstruct", run, scan, "-o", tmp_path / "b.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_nothing_to_reconstruct_is_refused(run: Path, tmp_path: Path) -> None:
+    assert "no files to reconstruct" in refused("reconstruct", run, "mask=lines", "-o", tmp_path / "a.npy")

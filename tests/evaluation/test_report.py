@@ -101,7 +101,7 @@ def report(subjects: int, references: bool = True) -> Report:
 
 def written(folder: Path, what: Report) -> tuple[str, Page]:
     write_report(folder / "report.html", what)
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "scores.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
     text = (folder / "report.html").read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -254,7 +254,7 @@ def test_text_is_escaped(tmp_path: Path) -> None:
 def test_scores_json_holds_the_numbers(tmp_path: Path) -> None:
     what = report(8)
     write_report(tmp_path / "report.html", what)
-    numbers = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    numbers = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     plain, better = numbers["methods"]
     assert plain["name"] == "plain"
     assert plain["means"]["psnr"] == {"mean": 33.5, "sd": pytest.approx(np.sqrt(6)), "volumes": 8}
@@ -276,7 +276,7 @@ def test_scores_json_holds_the_numbers(tmp_path: Path) -> None:
 def test_infinite_scores_are_valid_json(tmp_path: Path) -> None:
     scores = [SubjectScore("a", float("inf"), float("nan"), None, 0.1, 1.0)]
     write_report(tmp_path / "report.html", Report("t", [MethodResult("m", scores)]))
-    numbers = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    numbers = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert numbers["methods"][0]["subjects"][0]["psnr"] is None
     assert numbers["methods"][0]["means"]["ssim"] is None
 
@@ -293,7 +293,7 @@ def test_training_is_drawn_and_gamma_judged(tmp_path: Path) -> None:
 def test_the_same_report_is_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(tmp_path / name / "report.html", report(8))
-    for file in ("report.html", "scores.json"):
+    for file in ("report.html", "report.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
@@ -301,7 +301,7 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(NorefError, match=r"report\.html: cannot be written"):
         write_report(tmp_path / "report.html", report(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "scores.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,12 @@ from torch import Tensor
 from noref.data.dataset import Dataset
 from noref.data.prepare import Preparation
 from noref.errors import NorefError
-from noref.methods import Method, Subset
+from noref.methods import Method, Split, Subset
 from noref.methods.base import Losses, Views
 from noref.networks import Network
 from noref.networks.istanet import Phase
 from noref.physics import Encoding
+from noref.sampling.partition import Partition
 from noref.scan import Role
 from noref.seeding import Key
 from noref.training import Engine, Training
@@ -405,6 +406,15 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     helped.run()
     assert same(weights(alone), weights(helped))
     assert log(alone.folder) == log(helped.folder)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_scan_that_cannot_be_loaded_is_one_line(workers: int, tmp_path: Path) -> None:
+    # Too few samples outside the protected centre: found out when a view is drawn.
+    broken = engine(tmp_path, Split(Partition(centre=1.0)), epochs=1, workers=workers)
+    with pytest.raises(NorefError, match=r"none of the .* samples can be held back") as error:
+        broken.run()
+    assert "\n" not in str(error.value)
 
 
 def test_scans_are_prepared_to_the_same_bits_with_any_number_of_threads() -> None:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from typing import Any
 
+import torch
 import typer
 
 from noref.cli.allocator import keep_freed_memory
@@ -58,6 +59,16 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         message = str(error)
+    except OSError as error:
+        if "--debug" in sys.argv:
+            raise
+        message = f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}"
+    except torch.OutOfMemoryError:
+        if "--debug" in sys.argv:
+            raise
+        message = (
+            "out of memory; give training.micro_batch=1, network.checkpointing=true, or a smaller network"
+        )
     except _UsageError as error:
         command = "noref" if error.ctx is None else error.ctx.command_path
         message = f"{error.format_message().rstrip('.')}; see {command} --help"

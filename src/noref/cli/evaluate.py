@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +13,15 @@ from rich.console import Console
 
 from noref import api
 from noref.classical import CLASSICAL
-from noref.cli.sources import divided, source
+from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.noise import ceiling_psnr
 from noref.errors import NorefError
 from noref.evaluation.report import write_report
 from noref.evaluation.results import MethodResult, Report
-from noref.evaluation.score import by_classical, by_network, pictured, score
-from noref.scan import Role
+from noref.evaluation.score import by_classical, by_network, pictured, score, volumes
+from noref.scan import Role, Scan
 
 
 def evaluate(
@@ -107,7 +107,8 @@ def report(
 
 
 def _ceiling(scans: Dataset) -> float | None:
-    ceilings = [ceiling for ceiling in map(ceiling_psnr, scans) if ceiling is not None]
+    found = (ceiling_psnr([scans.scan(i) for i in members]) for _, members in volumes(scans))
+    ceilings = [ceiling for ceiling in found if ceiling is not None]
     return sum(ceilings) / len(ceilings) if ceilings else None
 
 
@@ -120,8 +121,7 @@ def _name(folder: Path) -> str:
 def _source(models: Sequence[api.Model], settings: Sequence[str]) -> Source:
     given = models[0].config.data if models else None
     base = None if given is None else given.validation or given.target or given.proxy
-    paths = [text.removeprefix("path=") for text in settings if text.startswith("path=")]
-    rest = [text for text in settings if not text.startswith("path=")]
+    paths, rest = named_paths([], settings)
     if not paths:
         raise NorefError("no scans to score; give path=FOLDER of scans that no run was trained on")
     return source(paths, rest, base)
@@ -137,16 +137,22 @@ def _summary(model: api.Model) -> str:
     return f"{model.config.method} · {model.config.network} · {parameters:,} parameters"
 
 
+LABELS: dict[str, Callable[[Scan], bool]] = {
+    "not raw": lambda scan: not scan.raw,
+    "2-D random masks: for comparison with the papers": lambda scan: _points(scan),
+    "maps from the calibration region of Ω": lambda scan: scan.coils > 1,
+}
+"""What a reader must know before believing a number, and the scans of which it is true."""
+
+
+def _points(scan: Scan) -> bool:
+    acquired = scan.raw and torch.equal(scan.mask, scan.measured)
+    return not acquired and not bool((scan.mask == scan.mask[:, :1]).all())
+
+
 def _labels(scans: Dataset) -> list[str]:
-    """What a reader must know before believing a number (METHODS.md section 9, trap 3)."""
-    first = scans[0]
-    labels = [] if first.raw else ["not raw"]
-    acquired = first.raw and torch.equal(first.mask, first.measured)
-    if not acquired and not bool((first.mask == first.mask[:, :1]).all()):
-        labels.append("2-D random masks: for comparison with the papers")
-    if first.coils > 1:
-        labels.append("maps from the calibration region of Ω")
-    return labels
+    """What is true of any scan, said of all."""
+    return [label for label, holds in LABELS.items() if any(map(holds, scans))]
 
 
 def _notes(scans: Dataset) -> list[str]:
@@ -156,5 +162,6 @@ def _notes(scans: Dataset) -> list[str]:
         f"{len(scans)} slices, R = {rates[0]:.2f} to {rates[-1]:.2f} (calibration lines counted).",
         f"Γ is {held:.1%} of the acquired samples. It is scored on reconstructions from the other samples; "
         "the images and their PSNR, SSIM and NMSE are from all acquired samples.",
-        "Training shows networks sparser input than the test does.",
+        "Self-supervised training shows networks sparser input than the test does. The regularisation of "
+        "classical methods is chosen by Γ, which flatters their Γ.",
     ]

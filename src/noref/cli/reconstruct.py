@@ -15,17 +15,19 @@ from torch import Tensor
 from noref import api, formats
 from noref.classical import CLASSICAL
 from noref.classical import reconstruct as classical
-from noref.cli.sources import divided, source
+from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.files import files_of
 from noref.errors import NorefError
-from noref.evaluation.score import magnitude
+from noref.evaluation.score import cropped, magnitude
 from noref.scan import Role, Scan
 
 
 def reconstruct(
-    model: Annotated[str, typer.Argument(help="A model or run folder, or zero-filled, cg-sense or wavelet.")],
+    model: Annotated[
+        str, typer.Argument(help="A model or run folder, or a classical method, such as wavelet.")
+    ],
     inputs: Annotated[
         list[str], typer.Argument(help="Raw files, and key=value such as mask=lines acceleration=4.")
     ],
@@ -33,7 +35,9 @@ def reconstruct(
     suffix: Annotated[str, typer.Option(help="Of the files in an output folder.")] = ".nii.gz",
 ) -> None:
     """Reconstruct raw files with a trained model or a classical method."""
-    paths, settings = divided(inputs)
+    paths, settings = named_paths(*divided(inputs))
+    if not paths:
+        raise NorefError("no files to reconstruct; name them, such as scans/*.h5")
     files = files_of(paths)
     outputs = _outputs(files, output, suffix)
     method, base = _method(model)
@@ -86,17 +90,8 @@ def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None]:
 def _write(path: Path, scans: Dataset, method: Callable[[Scan], Tensor]) -> None:
     images = []
     for scan in track(scans, path.name, console=Console(stderr=True)):
-        images.append(cropped(method(scan) * scan.scale, scan))
+        image = method(scan) * scan.scale
+        # The phase is kept where there is one map set.
+        flat = image[0] if image.shape[0] == 1 else magnitude(image).to(image.dtype)
+        images.append(cropped(flat, scan))
     formats.write(path, torch.stack(images), scans[0].header)
-
-
-def cropped(image: Tensor, scan: Scan) -> Tensor:
-    """The clinical field of view, `(y, x)`: phase kept where there is one map set."""
-    flat = image[0] if image.shape[0] == 1 else magnitude(image).to(image.dtype)
-    if scan.header.crop is None:
-        return flat
-    for axis, size in enumerate(scan.header.crop):
-        # The phase width may be smaller than the crop.
-        keep = min(size, flat.shape[axis])
-        flat = flat.narrow(axis, flat.shape[axis] // 2 - keep // 2, keep)
-    return flat

@@ -39,6 +39,14 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
         raise NorefError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
+def named_paths(paths: Sequence[str], settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The paths with those that were given as `path=`, and the other settings."""
+    named = [text for text in settings if text.startswith("path=")]
+    values = [parse_override(text)["path"] for text in named]
+    given = [str(path) for value in values for path in (value if isinstance(value, list) else [value])]
+    return [*paths, *given], [text for text in settings if text not in named]
+
+
 def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Paths, and settings: arguments with an equals sign that are no file."""
     settings = [a for a in arguments if "=" in a and not Path(a).exists()]

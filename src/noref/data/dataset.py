@@ -34,8 +34,9 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A scan's bucket, Ω, Ω∖Γ and padding."""
+    """A scan's id, bucket, Ω, Ω∖Γ and padding."""
 
+    id: str
     bucket: tuple[int, ...]
     mask: Tensor
     allowed: Tensor
@@ -76,6 +77,11 @@ class Dataset(Sequence[Scan]):
         return replace(self.slices[index], role=self.role)
 
     @cached_property
+    def ids(self) -> list[str]:
+        """Of every scan."""
+        return [seen.id for seen in self._survey]
+
+    @cached_property
     def buckets(self) -> list[tuple[int, ...]]:
         """What each scan can be stacked with."""
         return [seen.bucket for seen in self._survey]
@@ -97,7 +103,7 @@ class Dataset(Sequence[Scan]):
             if self.role is Role.TARGET and self.how.holdout > 0:
                 scan = hold_out(scan, self.how.holdout, self.how.seed)
             sets = self.how.sets if scan.maps is None and scan.coils > 1 else bucket(scan)[0]
-            seen.append(_Seen((sets, *bucket(scan)[1:]), scan.mask, scan.allowed, padding_of(scan)))
+            seen.append(_Seen(scan.id, (sets, *bucket(scan)[1:]), scan.mask, scan.allowed, padding_of(scan)))
         return seen
 
     @cached_property
@@ -127,6 +133,19 @@ class Dataset(Sequence[Scan]):
 
     def __getitem__(self, index: int) -> Scan:  # type: ignore[override] # slices of a data set are not needed
         return self.scan(index)
+
+    def check_shown(self) -> None:
+        """Refuses proxies that are shown whole: there is nothing to learn.
+
+        Raises:
+            NorefError: naming the first.
+        """
+        for seen in self._survey:
+            if bool((seen.mask | seen.padding).all()):
+                raise NorefError(
+                    f"{seen.id}: a fully sampled scan that would be shown whole, so nothing can be learned; "
+                    "say how to undersample it, such as mask=lines acceleration=4 acs=24 of its source"
+                )
 
     def check_masks(self, force: bool) -> None:
         """Refuses or warns where every scan was sampled with one and the same mask.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -28,14 +29,25 @@ def noise_level(scan: Scan) -> tuple[float | None, str]:
     return None, "too little of the border of k-space was measured"
 
 
-def ceiling_psnr(scan: Scan) -> float | None:
-    """The PSNR in dB that the noiseless image would reach against the scan's noisy reference.
+def ceiling_psnr(volume: Sequence[Scan]) -> float | None:
+    """The PSNR in dB that the noiseless volume would reach against its noisy reference.
 
-    `20·log10(max |x| / (σ/√2))`: maps of unit norm leave σ as it is, and of complex noise only the part along
-    the image's phase moves its magnitude. As `noise_level` may count signal as noise, the true ceiling may be
-    higher. None where there is no reference, or it was made of noiseless k-space.
+    `20·log10(max |x|) − 10·log10(mean e²)` over all slices, in the file's units, with the error to expect in
+    each pixel: `e² = σ²/2` on the object, where only the part of complex noise along the image's phase moves
+    its magnitude; `σ²` where there is none (`|x| < 2σ`), and 0 outside the maps. Maps of unit norm leave σ as
+    it is. As `noise_level` may count signal as noise, the true ceiling may be higher. None where a slice has
+    no reference, or it was made of noiseless k-space.
+
+    Args:
+        volume: the slices that PSNR is taken over.
     """
-    level, _ = noise_level(scan)
-    if scan.reference is None or scan.clean is not None or not level:
-        return None
-    return 20 * math.log10(float(scan.reference.abs().max()) * math.sqrt(2) / level)
+    peak, errors = 0.0, []
+    for scan in volume:
+        level, _ = noise_level(scan)
+        if scan.reference is None or scan.clean is not None or not level:
+            return None
+        image = scan.reference.abs().square().sum(0).sqrt()
+        error = torch.where(image < 2 * level, level**2, level**2 / 2) * (image > 0)
+        peak = max(peak, float(image.max()) * abs(scan.scale))
+        errors.append(error.mean() * abs(scan.scale) ** 2)
+    return 20 * math.log10(peak) - 10 * math.log10(float(torch.stack(errors).mean()))

@@ -81,8 +81,11 @@ def combined(kspace: Tensor, maps: Tensor) -> Tensor:
     return (maps.conj() * ifft2c(kspace)).sum(1)
 
 
-def scale_of(scan: Scan) -> float:
-    """The 99.5th percentile of the combined image of the ACS, or of Ω∖Γ where there is no ACS.
+def scale_of(scan: Scan) -> complex:
+    """The 99.5th percentile and the mean phase of the combined image of the ACS, or of Ω∖Γ without an ACS.
+
+    The phase of an image as a whole means nothing, it comes with the coils and the receiver. A network that
+    was trained on a few phases fails on others: all scans get the same, zero.
 
     Raises:
         NorefError: if what may be read is all zero.
@@ -90,10 +93,12 @@ def scale_of(scan: Scan) -> float:
     centre = acs_mask(scan.allowed)
     calibrated = min(int(centre.any(0).sum()), int(centre.any(1).sum())) >= 4
     kspace = torch.where(centre if calibrated else scan.allowed, scan.kspace, 0)
-    scale = float(torch.quantile(combined(kspace, coil_maps(scan)).abs().flatten(), 0.995))
-    if not scale > 0:
+    image = combined(kspace, coil_maps(scan))
+    size = torch.quantile(image.abs().flatten(), 0.995)
+    if not size > 0:
         raise NorefError(f"{scan.id}: k-space is zero in the calibration region; check the file and its mask")
-    return scale
+    # Weighted by their power, so that what is dark and has no phase does not vote.
+    return complex(torch.polar(size, (image * image.abs()).sum().angle()))
 
 
 def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:

@@ -27,19 +27,19 @@ GLOSSARY = {
     "SSIM": "Structural similarity, the mean over slices and uniform 7×7 windows, for values from zero to "
     "the volume's maximum. Higher is better; 1 is equal.",
     "NMSE": "Squared error over the squared norm of the reference volume. Lower is better.",
-    "Ceiling": "The PSNR that a perfect, noise-free reconstruction would reach at least: the reference has "
-    "noise too. Estimated from the corners of k-space.",
+    "Ceiling": "The PSNR that a perfect, noise-free reconstruction would reach: the reference has noise too. "
+    "Estimated from the outermost k-space; higher where signal reaches there.",
 }
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Writes `path`, a page without external resources, and `scores.json` beside it.
+    """Writes `path`, a page without external resources, and the numbers beside it, as `.json`.
 
     Raises:
         NorefError: if a file cannot be written; neither is ever half-written.
     """
     numbers = json.dumps(scores(report), indent=1, ensure_ascii=False, allow_nan=False)
-    for file, text in ((path.with_name("scores.json"), numbers + "\n"), (path, page(report))):
+    for file, text in ((path.with_suffix(".json"), numbers + "\n"), (path, page(report))):
         with whole(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -74,7 +74,7 @@ def page(report: Report) -> str:
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
         f"<title>{escape(report.title)}</title><style>{style}</style></head>\n"
         f"<body><main>{_header(report)}<nav>{links}</nav>{body}"
-        f"<footer>Written by noref {escape(__version__)}; the numbers are in scores.json.</footer></main>"
+        f"<footer>Written by noref {escape(__version__)}; its numbers in the .json beside it.</footer></main>"
         f'<dialog><img alt=""><p></p></dialog><script>{script}</script></body></html>\n'
     )
 

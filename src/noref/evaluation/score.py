@@ -69,6 +69,20 @@ def magnitude(image: Tensor) -> Tensor:
     return image.abs().square().sum(0).sqrt()
 
 
+def cropped(image: Tensor, scan: Scan) -> Tensor:
+    """The clinical field of view of images `(…, y, x)`: read-out oversampling cut off, as the header says."""
+    for axis, size in zip((-2, -1), scan.header.crop or (), strict=False):
+        # The phase width may be smaller than the crop.
+        keep = min(size, image.shape[axis])
+        image = image.narrow(axis, image.shape[axis] // 2 - keep // 2, keep)
+    return image
+
+
+def shown(image: Tensor, scan: Scan) -> Tensor:
+    """What is scored and pictured: the magnitude `(y, x)`, clinical field of view, in the file's units."""
+    return cropped(magnitude(image), scan) * abs(scan.scale)
+
+
 def score(name: str, reconstruct: Reconstructor, scans: Dataset) -> MethodResult:
     """One method's scores, a subject at a time; metrics are of whole volumes, in the file's own units.
 
@@ -80,10 +94,10 @@ def score(name: str, reconstruct: Reconstructor, scans: Dataset) -> MethodResult
     scores: list[SubjectScore] = []
     images: dict[str, NDArray[np.float32]] = {}
     for volume, members in volumes(scans):
-        made = [(scan, reconstruct(scan)) for scan in members]
-        pictures = torch.stack([magnitude(r.image) * scan.scale for scan, r in made])
+        made = [(scan, reconstruct(scan)) for scan in map(scans.scan, members)]
+        pictures = torch.stack([shown(r.image, scan) for scan, r in made])
         gammas = [r.gamma for _, r in made if r.gamma is not None]
-        references = [magnitude(s.reference) * s.scale for s, _ in made if s.reference is not None]
+        references = [shown(s.reference, s) for s, _ in made if s.reference is not None]
         psnr = ssim = nmse = None
         if len(references) == len(made):
             reference = torch.stack(references)
@@ -97,11 +111,10 @@ def score(name: str, reconstruct: Reconstructor, scans: Dataset) -> MethodResult
     return MethodResult(name, scores, images)
 
 
-def volumes(scans: Dataset) -> Sequence[tuple[str, list[Scan]]]:
-    """The scans of each volume, `subject` or, where a subject has several, `subject/scan`."""
-    by_scan = [
-        (key, list(group)) for key, group in groupby(scans, key=lambda scan: scan.id.rsplit("/", 1)[0])
-    ]
+def volumes(scans: Dataset) -> Sequence[tuple[str, list[int]]]:
+    """The slices of each volume, by its `subject` or, where a subject has several, `subject/scan`."""
+    places = groupby(range(len(scans)), key=lambda index: scans.ids[index].rsplit("/", 1)[0])
+    by_scan = [(key, list(group)) for key, group in places]
     subjects = [key.split("/", 1)[0] for key, _ in by_scan]
     return [
         (subject if subjects.count(subject) == 1 else key, group)
@@ -113,8 +126,8 @@ def pictured(scans: Dataset) -> tuple[dict[str, NDArray[np.float32]], dict[str, 
     """Reference and mask of the slice that reports show of each volume."""
     references, masks = {}, {}
     for volume, members in volumes(scans):
-        scan = members[len(members) // 2]
+        scan = scans.scan(members[len(members) // 2])
         masks[volume] = scan.mask.numpy()
         if scan.reference is not None:
-            references[volume] = (magnitude(scan.reference) * scan.scale).numpy()
+            references[volume] = shown(scan.reference, scan).numpy()
     return references, masks

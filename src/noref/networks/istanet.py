@@ -112,6 +112,8 @@ class ISTANet(Network):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        if phases < 0 or features < 1:
+            raise NorefError(f"ISTANet: {phases} phases of {features} features; give at least 1 of each")
         if channels < 1 or (channels > 1 and channels % 2):
             raise NorefError(f"ISTANet: channels is {channels}; give 1 (real images) or 2·sets")
         self.channels, self.start, self.checkpointing = channels, start, checkpointing

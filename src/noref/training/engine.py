@@ -234,6 +234,8 @@ class Engine:
             num_workers=self.settings.workers,
         )
         for step, micro_batches in zip(range(first, self.per_stage), loader, strict=True):
+            if isinstance(micro_batches, NorefError):
+                raise micro_batches
             loss, terms = self._optimise(module, step, micro_batches)
             self.progress.step, self.progress.taken = step + 1, self.progress.taken + 1
             epoch = step // self.steps.per_epoch
@@ -325,7 +327,7 @@ class Engine:
         self.save()
 
     def _compile(self) -> None:
-        views = self.steps[self.progress.step][0].to(self.device)
+        views = self.steps.step(self.progress.step)[0].to(self.device)
         difference = check_compiled(self.step, views, Key(self.settings.seed, "", "compile"))
         if not difference < 1e-3:
             raise NorefError(

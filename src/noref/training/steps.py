@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
 
 from noref.data.dataset import Dataset, visits
 from noref.errors import NorefError
@@ -22,7 +23,7 @@ class Visit:
     epoch: int
 
 
-class Steps(TorchDataset[list[Views]]):
+class Steps(TorchDataset[list[Views] | NorefError]):
     """The steps of a training, as a pure function of their number: step `t` is the same whenever it is asked.
 
     A step holds `batch` scans, a share of them proxies, whatever their shapes. Scans of one role and shape
@@ -90,7 +91,17 @@ class Steps(TorchDataset[list[Views]]):
         key = Key(self.seed, scan.id, "view", visit.epoch).fold(self.method.stage)
         return self.method.view(scan.as_target() if visit.role is Role.TARGET else scan, key)
 
-    def __getitem__(self, step: int) -> list[Views]:
+    def __getitem__(self, step: int) -> list[Views] | NorefError:
+        try:
+            return self.step(step)
+        except NorefError as error:
+            if get_worker_info() is None:
+                raise
+            # Raised in a loading process, it would come out of it as the text of a traceback.
+            return error
+
+    def step(self, step: int) -> list[Views]:
+        """The micro-batches of this rank."""
         chunks = self.plan(step)
         mine = [self._stack(chunk) for chunk in chunks[self.rank :: self.world]]
         while len(mine) < -(-len(chunks) // self.world):

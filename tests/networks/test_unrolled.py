@@ -17,6 +17,7 @@ from noref.physics import CartesianEncoding, cartesian
 SMALL: dict[str, dict[str, Any]] = {
     "kikinet": {"iterations": 2, "layers": 3, "features": 6},
     "admmcsnet": {"stages": 2, "features": 6, "kernel": 3, "knots": 11},
+    "vsharp": {"steps": 2, "gradient_steps": 2, "features": 4, "pools": 2},
 }
 
 each = pytest.mark.parametrize("name", SMALL)

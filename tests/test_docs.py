@@ -81,6 +81,7 @@ def test_every_key_of_a_configuration_is_documented_with_its_default() -> None:
             **Source(path=[]).model_dump(mode="json"),
             "path": None,
         },
+        "network": {"network.demodulate": False},
         "loss": {f"loss.{key}": value for key, value in objective.items()},
         "training": {f"training.{key}": value for key, value in Training().model_dump().items()},
         "output": {"output": whole["output"]},

@@ -15,6 +15,7 @@ from noref.config.schema import Config
 from noref.errors import NorefError
 from noref.methods import METHODS, Method
 from noref.networks import NETWORKS, Network
+from noref.networks.demodulated import Demodulated
 from noref.seeding import Key
 
 
@@ -85,5 +86,7 @@ def build_network(config: Config) -> Network:
     # PyTorch's initialisers draw from the global generator: lent to them, then put back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Key(config.training.seed, "", "weights").entropy() & (2**63 - 1))
-        network: Network = _named(NETWORKS, config.network, "network")
-    return network
+        arguments = dict(config.network)
+        demodulate = _convert(bool, arguments.pop("demodulate", False), "network.demodulate")
+        network: Network = _named(NETWORKS, arguments, "network")
+    return Demodulated(network) if demodulate else network

@@ -72,6 +72,11 @@ class CartesianEncoding:
         """The same coils with the samples that are in both masks."""
         return self.with_mask(self.mask & mask)
 
+    def turned(self, phase: Tensor) -> CartesianEncoding:
+        """`A·diag(p)`: images with the phase `p`, complex `(batch, sets, y, x)`, left out."""
+        folded = torch.view_as_complex(self.folded) * phase[:, :, None]
+        return replace(self, folded=torch.view_as_real(folded).contiguous())
+
     def full(self) -> CartesianEncoding:
         """The same coils, every sample: `F S`."""
         return self.with_mask(torch.ones_like(self.mask))

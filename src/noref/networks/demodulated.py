@@ -13,7 +13,7 @@ from noref.networks.base import Estimate, Network
 from noref.physics import Encoding
 
 _WIDTH = 1 / 20
-"""Standard deviation of the smoothing as a share of the matrix: three samples around the centre of k-space."""
+"""Standard deviation of the smoothing as a share of the matrix: three samples of k-space either side."""
 
 
 class Demodulated(Network):

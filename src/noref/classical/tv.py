@@ -1,0 +1,116 @@
+"""Compressed sensing with total variation: FISTA, its proximal step solved in the dual."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noref.classical.wavelet import brightness, largest_eigenvalue, norm
+from noref.physics import Encoding, to_complex, to_pairs
+
+_AXES = (-2, -1)
+_BOUND = 8.0
+"""Of the largest eigenvalue of `∇ᵀ∇` in two dimensions."""
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """`min_x ½‖A x − y‖² + λ Σ_r |∇x(r)|` (Block et al., MRM 2007, 57:1086).
+
+    `|∇x(r)|² = |x(r) − x(r − e_y)|² + |x(r) − x(r − e_x)|²` is isotropic, periodic as the Fourier transform
+    is, and of each map set on its own. λ is `strength` times the 99.5th percentile of `|Aᴴ y|`, as for
+    wavelets. The minimum is found by FISTA (Beck & Teboulle, SIAM J. Imaging Sci. 2009, 2:183); each
+    iteration's proximal step, denoising by total variation, by a few accelerated projected gradient steps on
+    its dual (IEEE TIP 2009, 18:2419), which go on from the dual of the iteration before.
+
+    Attributes:
+        strengths: values to choose from, strongest first.
+        iterations: at most, from `Aᴴ y`.
+        warm_iterations: at most, from an image with nearly the same strength.
+        dual_iterations: of each proximal step; 5 are too few for FISTA to converge.
+        tolerance: stop once no scan's image changes by more than this share of it.
+    """
+
+    name: str = "tv"
+    strengths: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+    iterations: int = 100
+    warm_iterations: int = 50
+    dual_iterations: int = 10
+    tolerance: float = 1e-4
+
+    def __call__(
+        self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None
+    ) -> Tensor:
+        """Reconstructs a batch.
+
+        Args:
+            kspace: complex64 `(batch, coils, ky, kx)`; samples outside the encoding's mask are not read.
+            encoding: of the samples.
+            strength: λ over the 99.5th percentile of `|Aᴴ y|`.
+            start: complex64 `(batch, sets, y, x)`, an image near the result, for `warm_iterations` more;
+                `Aᴴ y` if None.
+
+        Returns:
+            complex64 `(batch, sets, y, x)`.
+        """
+        right = encoding.adjoint_pairs(torch.view_as_real(kspace))
+        step = 1 / largest_eigenvalue(encoding)
+        threshold = step * strength * brightness(right)
+        image = right if start is None else to_pairs(start)
+        ahead, momentum = image, 1.0
+        dual = torch.zeros_like(_gradient(image))
+        for _ in range(self.iterations if start is None else self.warm_iterations):
+            forward = ahead + step * (right - encoding.normal_pairs(ahead))
+            dual = _denoising_dual(forward, threshold, dual, self.dual_iterations)
+            new = forward - _adjoint(dual)
+            change = new - image
+            next_momentum = _next(momentum)
+            ahead = new + ((momentum - 1) / next_momentum) * change
+            image, momentum = new, next_momentum
+            if bool((norm(change) <= self.tolerance * norm(image)).all()):
+                break
+        return to_complex(image)
+
+
+def _denoising_dual(image: Tensor, threshold: Tensor, dual: Tensor, iterations: int) -> Tensor:
+    """`u` such that `z − ∇ᵀu` is about `argmin_x ½‖x − z‖² + λ Σ|∇x|`, with `|u| ≤ λ` everywhere.
+
+    Args:
+        image: `z`, pairs `(batch, 2·sets, y, x)`.
+        threshold: λ, `(batch, 1, 1, 1)`.
+        dual: first guess, `(batch, 2, 2·sets, y, x)`, along y and x.
+        iterations: of projected gradient ascent.
+    """
+    ahead, momentum = dual, 1.0
+    for _ in range(iterations):
+        new = _projected(ahead + _gradient(image - _adjoint(ahead)) / _BOUND, threshold[:, None])
+        next_momentum = _next(momentum)
+        ahead = new + ((momentum - 1) / next_momentum) * (new - dual)
+        dual, momentum = new, next_momentum
+    return dual
+
+
+def _projected(dual: Tensor, bound: Tensor) -> Tensor:
+    """The nearest dual of magnitude at most `bound`, over both axes and both parts of a complex number."""
+    power = dual.square().sum(1, keepdim=True)
+    magnitude = (power[:, :, ::2] + power[:, :, 1::2]).sqrt().repeat_interleave(2, 2)
+    # A bound of zero over a magnitude of zero must not be NaN.
+    return dual * (bound / magnitude.clamp_min(torch.finfo(dual.dtype).tiny)).clamp_max(1)
+
+
+def _gradient(image: Tensor) -> Tensor:
+    """`∇x`: pairs `(batch, 2·sets, y, x)` to differences `(batch, 2, 2·sets, y, x)`."""
+    return torch.stack([image - image.roll(1, axis) for axis in _AXES], 1)
+
+
+def _adjoint(dual: Tensor) -> Tensor:
+    """`∇ᵀu`, the adjoint of `_gradient`."""
+    along_y, along_x = (dual[:, i] - dual[:, i].roll(-1, axis) for i, axis in enumerate(_AXES))
+    return along_y + along_x
+
+
+def _next(momentum: float) -> float:
+    return (1 + math.sqrt(1 + 4 * momentum**2)) / 2

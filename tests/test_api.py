@@ -242,6 +242,11 @@ def test_a_path_is_a_file_a_folder_a_pattern_or_a_list(data: Path) -> None:
         scans[2]
 
 
+def test_a_path_may_start_at_home(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(data.parent))
+    assert open_scans(f"~/{data.name}").ids == open_scans(str(data)).ids
+
+
 def test_a_file_may_have_a_name_like_a_pattern(data: Path) -> None:
     odd = (data / "target0.h5").rename(data / "scan[1].h5")
     assert files_of(str(odd)) == [odd]

@@ -23,7 +23,9 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
         NorefError: if there are none.
     """
     found: list[Path] = []
-    for one in [path] if isinstance(path, str) else path:
+    for given in [path] if isinstance(path, str) else path:
+        # Shells leave the ~ of `path=~/scans` alone.
+        one = str(Path(given).expanduser())
         if Path(one).is_dir():
             matches = [p for p in Path(one).iterdir() if p.suffix in _SUFFIXES and not p.name.startswith(".")]
         elif glob.has_magic(one) and not Path(one).exists():

@@ -35,7 +35,10 @@ class Classical(Protocol):
     def __call__(
         self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None
     ) -> Tensor:
-        """Reconstructs a batch: k-space `(batch, coils, ky, kx)` to image `(batch, sets, y, x)`."""
+        """Reconstructs a batch: k-space `(batch, coils, ky, kx)` to image `(batch, sets, y, x)`.
+
+        Raises a NorefError that names no scan where it refuses the sampling.
+        """
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,22 @@ def choose(method: Classical, scan: Scan) -> Choice:
         scan: with Γ, normalised.
 
     Raises:
-        NorefError: if the scan has no Γ.
+        NorefError: if the scan has no Γ, or the method refuses its sampling.
     """
     if scan.holdout is None:
         raise NorefError(
             f"{scan.id}: {method.name} chooses its regularisation by held-out samples and the scan has none; "
             "set holdout above 0"
         )
-    batch = ScanBatch.of([scan.as_target()])
-    encoding = batch.encoding()
+    shown = scan.as_target()
     images: dict[float, Tensor] = {}
     errors: dict[float, float] = {}
     scores: dict[float, float] = {}
 
     def attempt(strength: float, start: Tensor | None) -> None:
-        images[strength] = method(batch.kspace, encoding, strength, start)
-        errors[strength] = holdout_error(scan, images[strength][0])
-        scores[strength] = kspace_error(scan, images[strength][0], errors[strength])
+        images[strength] = _image(method, shown, strength, start)
+        errors[strength] = holdout_error(scan, images[strength])
+        scores[strength] = kspace_error(scan, images[strength], errors[strength])
 
     start = None
     strengths = method.strengths or (0.0,)
@@ -98,7 +100,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
     for neighbour in ordered[max(place - 1, 0) : place] + ordered[place + 1 : place + 2]:
         attempt((coarse * neighbour) ** 0.5, images[coarse])
     best = _best(scores)
-    return Choice(best, images[best][0], errors, scores)
+    return Choice(best, images[best], errors, scores)
 
 
 def kspace_error(scan: Scan, image: Tensor, gamma: float) -> float:
@@ -135,9 +137,11 @@ def fit(method: Classical, scan: Scan, strength: float, start: Tensor | None = N
         scan: normalised.
         strength: of the regularisation.
         start: complex64 `(sets, y, x)`, an image near the result.
+
+    Raises:
+        NorefError: if the method refuses the scan's sampling.
     """
-    batch = ScanBatch.of([scan.undersampled(scan.mask)])
-    return method(batch.kspace, batch.encoding(), strength, None if start is None else start[None])[0]
+    return _image(method, scan.undersampled(scan.mask), strength, start)
 
 
 def reconstruct(method: Classical, scan: Scan) -> Tensor:
@@ -148,12 +152,20 @@ def reconstruct(method: Classical, scan: Scan) -> Tensor:
         scan: normalised; with Γ if the method has strengths (`noref.sampling.holdout.hold_out` draws one).
 
     Raises:
-        NorefError: if the method has strengths and the scan has no Γ.
+        NorefError: if the method has strengths and the scan has no Γ, or it refuses the scan's sampling.
     """
     if not method.strengths:
         return fit(method, scan, 0.0)
     choice = choose(method, scan)
     return fit(method, scan, choice.strength, choice.image)
+
+
+def _image(method: Classical, scan: Scan, strength: float, start: Tensor | None) -> Tensor:
+    batch = ScanBatch.of([scan])
+    try:
+        return method(batch.kspace, batch.encoding(), strength, None if start is None else start[None])[0]
+    except NorefError as error:
+        raise NorefError(f"{scan.id}: {error}") from None
 
 
 def _best(scores: dict[float, float]) -> float:

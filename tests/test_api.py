@@ -153,7 +153,7 @@ def test_models_that_are_none_are_refused(trained: tuple[Config, Path, Engine], 
 
     missing = copied("missing")
     weights = load_file(missing / "model.safetensors")
-    weights.pop("network.phases.0.gather")
+    weights.pop("network.inner.phases.0.gather")
     save_file(weights, missing / "model.safetensors")
     with pytest.raises(NorefError, match=r"phases\.0\.gather is missing"):
         noref.load(missing)

@@ -141,6 +141,13 @@ def test_without_held_out_samples_it_says_what_to_do(name):
     assert reconstruct(ZeroFilled(), scan).shape == scan.reference.shape
 
 
+def test_held_out_samples_without_signal_choose_nothing():
+    scan = acquired(ellipses((48, 36)))
+    blank = replace(scan, kspace=torch.where(scan.holdout, 0, scan.kspace))
+    with pytest.raises(NorefError, match="nothing can be chosen by it"):
+        choose(CGSense(), blank)
+
+
 def test_names_are_those_of_the_registry():
     assert list(CLASSICAL) == ["zero-filled", *REGULARISED, "grappa"]
     assert list(ANY_SAMPLING) == ["zero-filled", *REGULARISED]

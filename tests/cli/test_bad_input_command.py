@@ -213,7 +213,7 @@ def test_weights_of_another_network_are_refused(run: Path, undersampled: Path, t
     other = tmp_path / "other"
     shutil.copytree(run, other)
     weights = load_file(other / "model" / "model.safetensors")
-    last = next(name for name in weights if name.startswith("network.phases.1"))
+    last = next(name for name in weights if name.startswith("network.inner.phases.1"))
     save_file({n: t for n, t in weights.items() if n != last}, other / "model" / "model.safetensors")
     out = tmp_path / "out"
     for command in (
@@ -246,7 +246,9 @@ def test_checkpoints_that_cannot_be_gone_on_from(
         metadata = opened.metadata()
     tensors = load_file(file)
     if damage == "network":
-        save_file({n: t for n, t in tensors.items() if not n.startswith("network.phases.1")}, file, metadata)
+        save_file(
+            {n: t for n, t in tensors.items() if not n.startswith("network.inner.phases.1")}, file, metadata
+        )
     elif damage == "version":
         save_file(tensors, file, {**metadata, "version": "99"})
     elif damage == "truncated":

@@ -84,7 +84,7 @@ def trained(name: str, seed: int, scans: dict[str, Dataset], folder: Path) -> fl
     method.minimise(Objective())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = ISTANet(phases=3, features=16, start="sense")
+        network = ISTANet(phases=3, features=16, start="sense", step=1.0)
     supervised = name == "supervised"
     settings = Training(
         epochs=24 // method.stages, batch=4, lr=3e-3, seed=seed, validate_every=100, save_every=1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,7 +71,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
         scan: with Γ, normalised.
 
     Raises:
-        NorefError: if the scan has no Γ, or the method refuses its sampling.
+        NorefError: if the scan has no Γ, or one without signal, or the method refuses its sampling.
     """
     if scan.holdout is None:
         raise NorefError(
@@ -85,6 +86,11 @@ def choose(method: Classical, scan: Scan) -> Choice:
     def attempt(strength: float, start: Tensor | None) -> None:
         images[strength] = _image(method, shown, strength, start)
         errors[strength] = holdout_error(scan, images[strength])
+        if not math.isfinite(errors[strength]):
+            raise NorefError(
+                f"{scan.id}: Γ is {errors[strength]}, so nothing can be chosen by it; are the "
+                "held-out samples zero? mark what was not measured in the mask"
+            )
         scores[strength] = kspace_error(scan, images[strength], errors[strength])
 
     start = None

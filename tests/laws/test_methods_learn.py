@@ -38,7 +38,7 @@ WEAKER = {
     "split": "zero-filled",
     "multimask": "zero-filled",
     "joint": "cg-sense",
-    "refinement": "cg-sense",
+    "refinement": "zero-filled",
 }
 
 

@@ -15,12 +15,14 @@ import torch
 from scans import apart, engine, joint, log, network, proxies, refined, same, targets, weights
 
 from noref.data.dataset import Dataset
+from noref.errors import NorefError
 from noref.losses import Objective
 from noref.methods import Method, MultiMask, Subset
 from noref.scan import Role
 from noref.training import Engine
 from noref.training.distributed import process_group
 from noref.training.steps import Steps
+from noref.training.store import Origin, TeacherStore
 from noref.training.validate import score_holdout
 
 SPAWN = multiprocessing.get_context("forkserver")
@@ -130,6 +132,16 @@ def test_views_of_several_partitions_weigh_as_one() -> None:
     assert sum(float(one.share.sum()) for one in views) == pytest.approx(4)
 
 
+def lists(folder: Path, run: str) -> list[str]:
+    """The images that a store lists of a run, or why it does not."""
+    store = TeacherStore(folder)
+    try:
+        store.claim(Origin(run=run, stage=1, step=6))
+    except NorefError as error:
+        return [str(error)]
+    return sorted(store.listed)
+
+
 def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
     """What `torchrun` starts: a joint step with uneven ranks, then two stages of refinement, and Γ."""
     torch.set_num_threads(1)
@@ -146,10 +158,14 @@ def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
         staged = engine(folder / "stages", refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
         staged.run()
         gamma = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
-    torch.save(
-        {"step": weights(stepped), "stages": weights(staged), "gamma": gamma, "padded": padded},
-        folder / f"rank-{rank}.pt",
-    )
+        # A folder of its own for each: what the first writes is not there yet for the other.
+        seen = TeacherStore(folder / f"seen-by-{rank}")
+        listed = [lists(seen.folder, "ours")]
+        if rank == 0:
+            seen.put("a", torch.zeros(1, 2, 2))
+        listed += [lists(seen.folder, "ours"), lists(seen.folder, "theirs")]
+    found = {"step": weights(stepped), "stages": weights(staged), "gamma": gamma, "padded": padded}
+    torch.save({**found, "listed": listed}, folder / f"rank-{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +204,13 @@ def test_two_processes_refine_together(ranks: tuple[Path, list[dict]], tmp_path:
     alone = engine(tmp_path, refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
     alone.run()
     assert apart(results[0]["stages"], weights(alone)) < 1e-4
+
+
+def test_the_first_process_says_what_a_store_holds(ranks: tuple[Path, list[dict]]) -> None:
+    folder, results = ranks
+    refused = f"{folder}/seen-by-0: refined data from another run; copy this run's own there, or train anew"
+    assert [result["listed"] for result in results] == 2 * [[[], ["a"], [refused]]]
+    assert not (folder / "seen-by-1").exists()
 
 
 def test_gamma_is_the_same_shared_out(ranks: tuple[Path, list[dict]]) -> None:

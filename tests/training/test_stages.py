@@ -240,6 +240,27 @@ def test_a_stage_begun_on_another_runs_images_is_refused(tmp_path: Path) -> None
         one.run()
 
 
+def test_an_image_of_another_host_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TeacherStore(tmp_path)
+    pauses: list[float] = []
+    store.listed = frozenset({"late", "lost"})
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        store.put("late", torch.ones(1, 2, 2))
+
+    monkeypatch.setattr("time.sleep", pause)
+    assert torch.equal(store["late"], torch.ones(1, 2, 2))
+    assert len(pauses) == 1
+    monkeypatch.setattr("noref.training.store._LAG", -1.0)
+    with pytest.raises(NorefError, match=r"lost\.npy: a teacher image is gone; copy it back") as error:
+        store["lost"]
+    assert "\n" not in str(error.value)
+    with pytest.raises(KeyError):
+        store["never made"]
+    assert len(pauses) == 1
+
+
 def test_damaged_images_are_one_line(tmp_path: Path) -> None:
     store = TeacherStore(tmp_path)
     store.put("a", torch.zeros(1, 9, 9))

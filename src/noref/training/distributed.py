@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from noref.errors import NorefError
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -81,6 +84,25 @@ def total_by_name(values: dict[str, float]) -> dict[str, float]:
         dist.all_gather_object(gathered, values)
     names = sorted({name for given in gathered for name in given})
     return {name: sum(given.get(name, 0.0) for given in gathered) for name in names}
+
+
+def decided(find: Callable[[], T]) -> T:
+    """What the first process finds, told to all; so is its error.
+
+    On a network file system, each process may see another state of a folder for a while.
+    """
+    if world_size() == 1:
+        return find()
+    told: list[T | Exception | None] = [None]
+    if rank() == 0:
+        try:
+            told = [find()]
+        except (NorefError, OSError) as error:
+            told = [error]
+    dist.broadcast_object_list(told)
+    if isinstance(told[0], Exception):
+        raise told[0]
+    return cast(T, told[0])
 
 
 def barrier() -> None:

@@ -211,8 +211,9 @@ class Engine:
         made_now = self.progress.step == 0 and teacher["stage"] == stage
         if made_now and not teach(self.method, self.network, targets, store, self.device, lambda: self._stop):
             raise Interrupted(self._stopped())
-        if len(store) < len(targets):
-            raise NorefError(f"{store.folder}: {len(store)} of {len(targets)} images; copy it whole")
+        if missing := set(targets.ids) - store.listed:
+            there = len(targets) - len(missing)
+            raise NorefError(f"{store.folder}: {there} of {len(targets)} images; copy it whole")
         return store
 
     def _stage(self, module: torch.nn.Module, display: TrainingProgress) -> None:

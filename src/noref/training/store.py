@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypedDict
@@ -13,7 +14,13 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.files import whole
-from noref.training.distributed import barrier, rank
+from noref.training.distributed import decided
+
+_LAG = 60.0
+"""How long a file of another host may stay unseen, in seconds: NFS looks into a folder anew so often."""
+
+_PAUSE = 0.5
+"""Seconds between two looks."""
 
 
 class Origin(TypedDict):
@@ -40,22 +47,30 @@ class TeacherStore(Mapping[str, Tensor]):
 
     Args:
         folder: of one stage.
+
+    Attributes:
+        listed: scans whose images some process has seen or stored: a file not found is late, or lost.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.listed: frozenset[str] = frozenset()
 
     def claim(self, origin: Origin) -> None:
-        """Writes the manifest of an empty store, or checks that of one with images.
+        """Lists the images; writes the manifest of an empty store, or checks that of one with images.
+
+        The first process does so for all.
 
         Raises:
             NorefError: if the images are of another origin, or of none.
         """
-        path = self.folder / "manifest.json"
-        if rank() == 0 and not path.exists() and not len(self):
+        self.listed = decided(lambda: self._claim(origin))
+
+    def _claim(self, origin: Origin) -> frozenset[str]:
+        path, stored = self.folder / "manifest.json", frozenset(self)
+        if not path.exists() and not stored:
             with whole(path) as temporary:
                 temporary.write_text(json.dumps(origin) + "\n")
-        barrier()
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -64,18 +79,24 @@ class TeacherStore(Mapping[str, Tensor]):
             raise NorefError(
                 f"{self.folder}: refined data from another run; copy this run's own there, or train anew"
             )
+        return stored
 
     def _path(self, scan: str) -> Path:
         return self.folder / (scan.replace("%", "%25").replace("/", "%2F") + ".npy")
 
     def __getitem__(self, scan: str) -> Tensor:
-        path = self._path(scan)
-        try:
-            return torch.from_numpy(np.load(path, allow_pickle=False))
-        except FileNotFoundError:
-            raise KeyError(scan) from None
-        except (OSError, ValueError, EOFError) as error:
-            raise NorefError(f"{path}: a damaged teacher image ({error}); copy it again") from None
+        path, latest = self._path(scan), time.monotonic() + _LAG
+        while True:
+            try:
+                return torch.from_numpy(np.load(path, allow_pickle=False))
+            except FileNotFoundError:
+                if scan not in self.listed:
+                    raise KeyError(scan) from None
+                if time.monotonic() > latest:
+                    raise NorefError(f"{path}: a teacher image is gone; copy it back") from None
+                time.sleep(_PAUSE)
+            except (OSError, ValueError, EOFError) as error:
+                raise NorefError(f"{path}: a damaged teacher image ({error}); copy it again") from None
 
     def __contains__(self, scan: object) -> bool:
         return isinstance(scan, str) and self._path(scan).is_file()

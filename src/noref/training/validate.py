@@ -71,7 +71,7 @@ def teach(
     device: torch.device,
     stopped: Callable[[], bool],
 ) -> bool:
-    """Fills the store with the image of every scan that it does not hold yet.
+    """Fills the store with the image of every scan that it does not list yet.
 
     Returns:
         whether it is full; not if any process was stopped.
@@ -81,7 +81,10 @@ def teach(
         if stopped():
             break
         scan = dataset[index]
-        if scan.id not in store:
+        if scan.id not in store.listed:
             store.put(scan.id, *reconstruct_target(method, network, scan, device))
     network.train()
-    return not bool(total(torch.tensor(float(stopped()), device=device)))
+    if total(torch.tensor(float(stopped()), device=device)):
+        return False
+    store.listed = frozenset(dataset.ids)
+    return True

@@ -36,9 +36,12 @@ def test_full_scans_come_with_their_clean_kspace_and_rss(tmp_path: Path) -> None
     assert scan.header.spacing == pytest.approx((380 / 48, 380 / 48, 9.5))
 
 
-def test_accelerated_scans_come_without_reference_and_with_the_same_samples(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", ["lines", "poisson", "poisson-elliptical"])
+def test_accelerated_scans_come_without_reference_and_with_the_same_samples(
+    tmp_path: Path, mask: str
+) -> None:
     run(str(tmp_path / "full"), *SMALL)
-    run(str(tmp_path / "fast"), *SMALL, "--acceleration", "2", "--mask", "lines")
+    run(str(tmp_path / "fast"), *SMALL, "--acceleration", "2", "--mask", mask)
     full = formats.read(tmp_path / "full" / "brain-0002.h5")[1]
     fast = formats.read(tmp_path / "fast" / "brain-0002.h5")[1]
     assert fast.clean is None

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from noref.sampling.density import CAP, inverse_density, sampling_density
-from noref.sampling.masks import acquisition_mask, centre_block
+from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask, centre_block
 from noref.seeding import Key
 
 
@@ -49,9 +49,10 @@ def test_few_masks_are_smoothed_until_they_say_something() -> None:
     assert float((estimate - density).square().mean()) < 0.5 * float((raw - density).square().mean())
 
 
-def test_rare_samples_at_the_border_do_not_blur_the_centre() -> None:
+@pytest.mark.parametrize("kind", sorted(IN_POINTS))
+def test_rare_samples_at_the_border_do_not_blur_the_centre(kind: str) -> None:
     shape = (96, 80)
-    masks = [acquisition_mask("random2d", shape, 6, 6, Key(s, "s", "mask")) for s in range(400)]
+    masks = [acquisition_mask(kind, shape, 6, 6, Key(s, "s", "mask")) for s in range(400)]
     exact = torch.stack(masks).float().mean(0)
     ky, kx = (torch.arange(n).sub(n // 2).div(n / 2) for n in shape)
     near = (ky[:, None] ** 2 + kx**2 < 0.1) & (exact < 1)
@@ -70,12 +71,12 @@ def test_one_equispaced_mask_has_a_density_of_one_in_r(acceleration: int) -> Non
     torch.testing.assert_close(outside, torch.full((171,), 1 / acceleration), rtol=0.15, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["lines", "equispaced", "random2d"])
+@pytest.mark.parametrize("kind", MASKS)
 def test_the_acs_is_certain_and_all_else_a_probability(kind: str) -> None:
     shape = (48, 36)
     masks = [acquisition_mask(kind, shape, 4, 8, Key(s, "s", "mask")) for s in range(20)]
     estimate = sampling_density(masks)
-    acs = centre_block(shape, 8, 8 if kind == "random2d" else 36)
+    acs = centre_block(shape, 8, 8 if kind in IN_POINTS else 36)
     assert torch.equal(estimate[acs], torch.ones(int(acs.sum())))
     assert float(estimate.min()) >= 1 / CAP
     assert float(estimate[~acs].max()) < 1

@@ -32,7 +32,8 @@ def simulate(
         float | None, typer.Option(min=1, help="Undersample by this factor; fully sampled without it.")
     ] = None,
     mask: Annotated[
-        Literal["lines", "equispaced", "random2d"], typer.Option(help="How to undersample.")
+        Literal["lines", "equispaced", "random2d", "poisson", "poisson-elliptical"],
+        typer.Option(help="How to undersample."),
     ] = "lines",
     acs: Annotated[
         int | None,

@@ -1,6 +1,7 @@
 """Acquisition masks: which part of k-space a scanner measures.
 
-`R` counts the ACS. Masks are bool `(ky, kx)`, read-out last; those of a 2-D scan are made of whole lines.
+`R` counts the ACS. Masks are bool `(ky, kx)`, read-out last; a 2-D scan can only acquire those made of whole
+lines.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.sampling.draw import draw
+from noref.sampling.poisson import poisson_points
 from noref.seeding import Key
 
 Shape = tuple[int, int]
@@ -76,11 +78,46 @@ def random_points(shape: Shape, acceleration: float, acs: float, key: Key) -> Te
     return block | draw(~block, max(others, 0), key, log_weight)
 
 
+def poisson(shape: Shape, acceleration: float, acs: float, key: Key) -> Tensor:
+    """A sampled centre block and variable-density Poisson discs, in exact number `ky·kx / R`.
+
+    See `poisson_points`. For the two phase-encode axes of a 3-D scan; as `random_points` in a 2-D one.
+    """
+    return _poisson(shape, acceleration, acs, key, corners=True)
+
+
+def poisson_elliptical(shape: Shape, acceleration: float, acs: float, key: Key) -> Tensor:
+    """The same without the corners of k-space, as SigPy's: nothing is sampled beyond the ellipse.
+
+    Raises:
+        NorefError: if the ellipse holds fewer points.
+    """
+    return _poisson(shape, acceleration, acs, key, corners=False)
+
+
+def _poisson(shape: Shape, acceleration: float, acs: float, key: Key, *, corners: bool) -> Tensor:
+    block = (min(acs_size(acs, shape[0]), shape[0]), min(acs_size(acs, shape[1]), shape[1]))
+    count = round(shape[0] * shape[1] / acceleration)
+    others = poisson_points(shape, block, max(count - block[0] * block[1], 0), key, corners)
+    mask = centre_block(shape, *block) | others
+    if int(mask.sum()) < count:
+        raise NorefError(
+            f"mask poisson-elliptical: all of the ellipse is {mask.numel() / int(mask.sum()):.2f}-fold "
+            f"undersampled, acceleration {acceleration:g} is less; raise it, or use mask poisson"
+        )
+    return mask
+
+
 MASKS: dict[str, Callable[[Shape, float, float, Key], Tensor]] = {
     "lines": random_lines,
     "equispaced": equispaced_lines,
     "random2d": random_points,
+    "poisson": poisson,
+    "poisson-elliptical": poisson_elliptical,
 }
+
+IN_POINTS = frozenset({"random2d", "poisson", "poisson-elliptical"})
+"""Those that are not made of lines."""
 
 
 def acquisition_mask(kind: str, shape: Shape, acceleration: float, acs: float, key: Key) -> Tensor:
@@ -97,7 +134,7 @@ def acquisition_mask(kind: str, shape: Shape, acceleration: float, acs: float, k
         NorefError: if the ACS alone is more than `1/R` of k-space.
     """
     low = [acs_size(acs, size) for size in shape]
-    calibrated = low[0] * (low[1] if kind == "random2d" else shape[1])
+    calibrated = low[0] * (low[1] if kind in IN_POINTS else shape[1])
     if calibrated * acceleration > shape[0] * shape[1]:
         raise NorefError(
             f"mask {kind}: {low[0]} calibration lines of {shape[0]} leave no room for acceleration "

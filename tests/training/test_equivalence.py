@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import socket
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from scans import apart, engine, joint, log, network, proxies, refined, same, targets, weights
+from synthetic import scan, undersampled
 
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.losses import Objective
-from noref.methods import Method, MultiMask, Subset
+from noref.methods import Method, MultiMask, Parallel, Subset
+from noref.networks.refinedmaps import RefinedMaps
 from noref.scan import Role
-from noref.training import Engine
-from noref.training.distributed import process_group
+from noref.training import Engine, Interrupted
+from noref.training.checkpoint import load_checkpoint
+from noref.training.distributed import barrier, process_group
 from noref.training.steps import Steps
 from noref.training.store import Origin, TeacherStore
 from noref.training.validate import score_holdout
 
 SPAWN = multiprocessing.get_context("forkserver")
 SPAWN.set_forkserver_preload(["noref", "torch._dynamo"])
+OWN = ("maps", "twins", "twins of maps")
 UNEVEN = ((20, 16), (20, 16), (20, 16), (20, 16), (16, 18))
 
 
@@ -142,6 +150,46 @@ def lists(folder: Path, run: str) -> list[str]:
     return sorted(store.listed)
 
 
+def with_own_weights(folder: Path, name: str) -> Engine:
+    """Three steps of a training that has weights beside its network's, on scans of one coil and of two.
+
+    Args:
+        folder: of the run.
+        name: `maps`, which one coil's scans give no gradient, `twins`, or `twins of maps`.
+    """
+    slices = [
+        undersampled(scan((20, 16), coils, seed=i, noise=0.01), "random2d", 2, 4)
+        for i, coils in enumerate((2, 2, 2, 1, 1))
+    ]
+    method = Parallel(Subset()) if "twins" in name else Subset()
+    inner = network(phases=1, features=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = RefinedMaps(inner, features=2, pools=1) if "maps" in name else inner
+    data = Dataset(slices, targets(1).how, Role.TARGET)
+    return engine(folder, method, net, data=data, batch=5, schedule="constant")
+
+
+def stopped_and_resumed(folder: Path, name: str) -> Engine:
+    """The same, stopped after two steps and gone on with by a new engine."""
+    first = with_own_weights(folder, name)
+    original = first.log
+
+    def log_and_stop(row: Mapping[str, Any]) -> None:
+        original(row)
+        if first.progress.taken == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with mock.patch.object(first, "log", log_and_stop), pytest.raises(Interrupted):
+        first.run()
+    barrier()  # the first process writes the checkpoint
+    again = with_own_weights(folder, name)
+    again.resume()
+    assert again.progress.taken == 2
+    again.run()
+    return again
+
+
 def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
     """What `torchrun` starts: a joint step with uneven ranks, then two stages of refinement, and Γ."""
     torch.set_num_threads(1)
@@ -158,14 +206,15 @@ def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
         staged = engine(folder / "stages", refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
         staged.run()
         gamma = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
+        own = {name: weights(stopped_and_resumed(folder / name, name)) for name in OWN}
         # A folder of its own for each: what the first writes is not there yet for the other.
         seen = TeacherStore(folder / f"seen-by-{rank}")
         listed = [lists(seen.folder, "ours")]
         if rank == 0:
             seen.put("a", torch.zeros(1, 2, 2))
         listed += [lists(seen.folder, "ours"), lists(seen.folder, "theirs")]
-    found = {"step": weights(stepped), "stages": weights(staged), "gamma": gamma, "padded": padded}
-    torch.save({**found, "listed": listed}, folder / f"rank-{rank}.pt")
+    found = {"step": weights(stepped), "padded": padded, "stages": weights(staged), "gamma": gamma}
+    torch.save({**found, "own": own, "listed": listed}, folder / f"rank-{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +253,28 @@ def test_two_processes_refine_together(ranks: tuple[Path, list[dict]], tmp_path:
     alone = engine(tmp_path, refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
     alone.run()
     assert apart(results[0]["stages"], weights(alone)) < 1e-4
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_two_processes_train_and_resume_what_is_not_the_networks(
+    ranks: tuple[Path, list[dict]], tmp_path: Path, name: str
+) -> None:
+    folder, results = ranks
+    alone = with_own_weights(tmp_path, name)
+    before = weights(alone)
+    alone.run()
+    ours = [of for of in before if of.startswith(("method.twin", "network.unet"))]
+    assert ours
+    for of in ours:
+        assert apart({of: before[of]}, weights(alone)) > 1e-3, "too little was learned to tell"
+    assert same(results[0]["own"][name], results[1]["own"][name])
+    assert apart(results[0]["own"][name], weights(alone)) < 1e-4
+    places = [weight.data_ptr() for weight in alone.step.state_dict().values()]
+    assert len(places) == len(set(places)), "a weight is saved twice"
+    for run in (tmp_path, folder / name):
+        groups, _ = load_checkpoint(run / "checkpoint.safetensors")
+        saved = {f"{group}.{of}" for group in ("network", "method") for of in groups.get(group, {})}
+        assert saved == before.keys()
 
 
 def test_the_first_process_says_what_a_store_holds(ranks: tuple[Path, list[dict]]) -> None:

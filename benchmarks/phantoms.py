@@ -37,22 +37,32 @@ SIZE = ["network.phases=4", "network.features=16", f"training.batch={BATCH}"]
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe, what is set beside size and length, and how many target subjects it learns from."""
+    """A recipe, what is set beside size and length, the number of target subjects, and the coil maps."""
 
     recipe: str
     settings: tuple[str, ...] = ()
     targets: int = 40
+    maps: str = "espirit"
 
 
 # Of equal length, whatever roll-back would say.
 _WHOLE = "training.rollback=0"
 _STAGES = ("method.stages=4", _WHOLE)
 _PLAIN = "loss.weighting=none"
+# As published, in k-space and as images.
+_DUAL = (
+    "loss.kspace={l1: 2.0, nmse: 2.0}",
+    "loss.image={l1: 2.0, ssim: 2.0, hfen1: 1.0, hfen2: 1.0}",
+    "loss.dual=true",
+)
 ROWS = {
     "ssdu": Row("ssdu"),
     "ssdu, 5 targets": Row("ssdu", targets=5),
     "jssl": Row("jssl"),
     "jssl, 5 targets": Row("jssl", targets=5),
+    "jssl, dual": Row("jssl", _DUAL),
+    "jssl, acs maps": Row("jssl", maps="acs"),
+    "jssl, learned maps": Row("jssl", ("network.refine_maps=true",), maps="acs"),
     "jssl, subset": Row("jssl-idr", ("method.target.stages=1", _WHOLE)),
     "jssl, subset, 5 targets": Row("jssl-idr", ("method.target.stages=1", _WHOLE), targets=5),
     "default": Row("default"),
@@ -101,6 +111,7 @@ def configured(name: str, row: Row, seed: int) -> Config:
             *row.settings,
             *(f"data.{kind}.path=[{','.join(map(str, folders))}]" for kind, folders in data.items()),
             *(f"data.{kind}.{key}={value}" for kind in data for key, value in SAMPLING.items()),
+            *(f"data.{kind}.maps={row.maps}" for kind in data),
             f"data.target.subjects={row.targets}",
             f"training.epochs={epochs}",
             f"training.validate_every={max(1, epochs * stages // VALIDATIONS // stages)}",
@@ -116,14 +127,17 @@ def folder_of(name: str, seed: int) -> Path:
 
 
 def scored(test: Source) -> dict[str, dict[str, list[float]]]:
-    """PSNR, SSIM, NMSE and Γ of every test subject, by row and seed."""
-    scans = api.dataset(test, Role.TARGET)
-    results = [score(name, by_classical(name), scans) for name in CLASSICAL]
-    for name in ROWS:
+    """PSNR, SSIM, NMSE and Γ of every test subject, by row and seed, each on the maps it learned on."""
+    on = {
+        maps: api.dataset(test.model_copy(update={"maps": maps}), Role.TARGET)
+        for maps in {row.maps for row in ROWS.values()}
+    }
+    results = [score(name, by_classical(name), on[Row.maps]) for name in CLASSICAL]
+    for name, row in ROWS.items():
         for seed in SEEDS:
             folder = folder_of(name, seed)
             if (folder / "model").exists():
-                results.append(score(f"{name}|{seed}", by_network(api.load(folder).estimate), scans))
+                results.append(score(f"{name}|{seed}", by_network(api.load(folder).estimate), on[row.maps]))
     return {
         result.name: {
             key: [float(getattr(one, key)) for one in result.scores]

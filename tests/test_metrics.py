@@ -107,8 +107,9 @@ def test_the_laplacian_of_gaussian_is_scipys() -> None:
     assert bowl.item() == pytest.approx(4, rel=0.15)
 
 
-def test_hfen_compares_edges() -> None:
-    reference, image = volumes(10, (2, 40, 37))
+@pytest.mark.parametrize("shape", [(2, 40, 37), (1, 9, 21)])
+def test_hfen_is_of_scipys_edges(shape: tuple[int, int, int]) -> None:
+    reference, image = volumes(10, shape)
     edges, error = (
         np.stack([convolve(z, scipys_log(), mode="constant") for z in volume.numpy()])
         for volume in (reference, reference - image)
@@ -116,6 +117,10 @@ def test_hfen_compares_edges() -> None:
     hfen1, hfen2 = np.abs(error).sum() / np.abs(edges).sum(), (error**2).sum() / (edges**2).sum()
     assert metrics.hfen1(reference, image).item() == pytest.approx(hfen1, rel=1e-9)
     assert metrics.hfen2(reference, image).item() == pytest.approx(hfen2, rel=1e-9)
+
+
+def test_hfen_compares_edges() -> None:
+    reference, _ = volumes(10, (2, 40, 37))
     # A slow shading costs less than a blur, whatever a pixel-wise error says.
     y = torch.linspace(0.9, 1.1, 40, dtype=torch.float64)[:, None]
     blurred = torch.nn.functional.avg_pool2d(reference, 3, 1, 1, count_include_pad=False)
@@ -171,6 +176,14 @@ def test_equal_images() -> None:
 def test_gradients(metric: Callable[..., Tensor]) -> None:
     reference, image = volumes(8, (2, 2, 9, 11))
     assert torch.autograd.gradcheck(lambda p: metric(reference, p), image.requires_grad_())
+
+
+def test_edges_first_found_without_gradients_can_be_differentiated_later() -> None:
+    image = torch.rand(1, 18, 22)
+    with torch.inference_mode():
+        metrics.laplacian_of_gaussian(image)
+    metrics.laplacian_of_gaussian(image.requires_grad_()).abs().sum().backward()
+    assert image.grad is not None
 
 
 def test_half_precision_is_computed_in_single() -> None:

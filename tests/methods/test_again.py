@@ -100,6 +100,23 @@ def test_masks_are_other_scans_drawn_anew_for_every_view(make: type[Cyclic] | ty
     assert differ
 
 
+@pytest.mark.parametrize("make", [Cyclic, MultiOperator])
+def test_one_evenly_spaced_mask_is_shifted(make: type[Cyclic] | type[MultiOperator]) -> None:
+    shape, acs = (48, 20), range(21, 27)
+    full = torch.zeros(shape, dtype=torch.bool)
+    full[2::4], full[acs] = True, True
+    masks = [full.clone() for _ in range(3)]
+    for mask, held in zip(masks, (2, 6, 42), strict=True):
+        mask[held] = False
+    method, one = make(Split()), scan(shape, 1, 0).undersampled(masks[0]).as_target()
+    method.prepare({shape: masks})
+    views = [view for epoch in range(40) for view in method.view(one, key(epoch))]
+    shown = [view.further[0][1][-1].shown for view in views]
+    assert all(torch.equal(mask, mask[:, :1].expand(shape)) for mask in shown)
+    drawn = {tuple(mask[:, 0].nonzero().flatten().tolist()) for mask in shown}
+    assert drawn == {tuple(k for k in range(48) if k % 4 == offset or k in acs) for offset in range(4)}
+
+
 def test_a_scan_weighs_the_same_alone_and_in_a_batch() -> None:
     method, network = ready(Cyclic(MultiOperator(Split())), masks=3), ZeroFilled(0.8)
     views = [method.view(target(seed, coils=2), key())[0] for seed in (0, 1)]

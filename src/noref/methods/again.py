@@ -10,13 +10,15 @@ from torch import Tensor
 from noref.errors import NorefError
 from noref.methods.base import Around, Further, Method, View, Views
 from noref.networks.base import Estimate
+from noref.sampling.offsets import mask_bank
 from noref.scan import Role, Scan
 from noref.seeding import Key
 
 
 class Again(Around):
-    """Adds a term on `f(A_Ω̃ x̂)` to the inner method's loss, Ω̃ the mask of another target, x̂ an estimate.
+    """Adds a term on `f(A_Ω̃ x̂)` to the inner method's loss, Ω̃ another mask of the kind, x̂ an estimate.
 
+    Ω̃ is drawn from the masks of all targets; where all have one evenly spaced mask, from its shifted offsets.
     Proxies bring references, and are graded by those alone.
 
     Args:
@@ -34,9 +36,9 @@ class Again(Around):
         self.bank: Mapping[tuple[int, int], Sequence[Tensor]] = {}
 
     def prepare(self, masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> None:
-        """Keeps the masks of all scans: the bank of Ω̃."""
+        """Keeps the bank of Ω̃."""
         super().prepare(masks)
-        self.bank = masks
+        self.bank = mask_bank(masks)
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """The inner method's views, each with further passes of its own."""

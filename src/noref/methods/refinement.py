@@ -15,7 +15,7 @@ from noref.errors import NorefError
 from noref.methods.base import Around, Losses, Method, View, Views, graded_images
 from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
-from noref.sampling.offsets import shifted_offsets
+from noref.sampling.offsets import mask_bank
 from noref.scan import Role, Scan, coil_maps, padding_of
 from noref.seeding import Key
 
@@ -68,9 +68,9 @@ class Refinement(Around):
         self.teacher: Mapping[str, Tensor] = {}
 
     def prepare(self, masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> None:
-        """Keeps the bank of Ω̃: the masks of all scans, or the offsets of the one that they share."""
+        """Keeps the bank of Ω̃."""
         super().prepare(masks)
-        self.bank = {shape: shifted_offsets(of_shape) or of_shape for shape, of_shape in masks.items()}
+        self.bank = mask_bank(masks)
         for (ky, kx), of_shape in masks.items():
             counts = [int(mask.sum()) for mask in of_shape]
             if self.stages > 1 and max(counts) > _ALIKE * min(counts):

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -133,8 +134,9 @@ def train(config: Config, *, resume: bool = False) -> Path:
             if rank() == 0 and not engine.checkpoint.exists():
                 discard(folder)
             raise
+        weights = engine.weights()
         if rank() == 0:
-            save_model(folder / "model", engine, config, before)
+            save_model(folder / "model", engine, weights, config, before)
         barrier()
     return folder / "model"
 
@@ -225,7 +227,10 @@ def read_config(path: Path) -> Config:
 
 
 def difference(before: Config, after: Config) -> str:
-    """The first setting but `output` in which two configurations differ, as `key=value`; empty if none."""
+    """The first setting in which two configurations differ, as `key=value`; empty if none.
+
+    But for `output`, and `training.shard`, which changes where weights are and not what they are.
+    """
 
     def flat(values: object, where: str = "") -> dict[str, object]:
         if not isinstance(values, dict):
@@ -236,17 +241,21 @@ def difference(before: Config, after: Config) -> str:
             for k, v in flat(value, f"{where}.{key}".lstrip(".")).items()
         }
 
-    old, new = (flat(config.model_dump(mode="json", exclude={"output"})) for config in (before, after))
+    free: Any = {"output": True, "training": {"shard"}}
+    old, new = (flat(config.model_dump(mode="json", exclude=free)) for config in (before, after))
     changed = [key for key in [*old, *new] if old.get(key) != new.get(key)]
     return f"{changed[0]}={old.get(changed[0])}, not {new.get(changed[0])}" if changed else ""
 
 
-def save_model(folder: Path, engine: Engine, config: Config, before: frozenset[str]) -> None:
+def save_model(
+    folder: Path, engine: Engine, weights: dict[str, Tensor], config: Config, before: frozenset[str]
+) -> None:
     """Writes `config.yaml`, `README.md` and, last, `model.safetensors`: a folder that has it is complete.
 
     Args:
         folder: of the model.
         engine: that has trained it.
+        weights: of network and method.
         config: of the training.
         before: `subject/scan` of all that the model it started from was trained on with references.
     """
@@ -256,7 +265,7 @@ def save_model(folder: Path, engine: Engine, config: Config, before: frozenset[s
     proxies = engine.steps.sets.get(Role.PROXY)
     seen = before | proxies.volumes if proxies is not None else before
     metadata = {"proxies": json.dumps(sorted(seen))}
-    save_tensors(folder / "model.safetensors", engine.step.state_dict(), metadata)
+    save_tensors(folder / "model.safetensors", weights, metadata)
 
 
 def model_card(engine: Engine, config: Config) -> str:

@@ -17,6 +17,7 @@ from noref.cli.reconstruct import reconstruct
 from noref.cli.simulate import simulate
 from noref.cli.train import train
 from noref.errors import NorefError
+from noref.training.distributed import PeerLost
 from noref.version import __version__
 
 app = typer.Typer(
@@ -58,6 +59,8 @@ def main() -> None:
     except NorefError as error:
         if "--debug" in sys.argv:
             raise
+        if isinstance(error, PeerLost) and not error.first:
+            sys.exit(2)
         message = str(error)
     except OSError as error:
         if "--debug" in sys.argv:

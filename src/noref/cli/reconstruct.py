@@ -22,6 +22,7 @@ from noref.data.files import files_of
 from noref.errors import NorefError
 from noref.evaluation.score import cropped, magnitude
 from noref.scan import Role, Scan
+from noref.training.distributed import collected, process_group, rank, world_size
 
 
 def reconstruct(
@@ -34,17 +35,20 @@ def reconstruct(
     output: Annotated[Path, typer.Option("--output", "-o", help="A file, or a folder for several inputs.")],
     suffix: Annotated[str, typer.Option(help="Of the files in an output folder.")] = ".nii.gz",
 ) -> None:
-    """Reconstruct raw files with a trained model or a classical method."""
+    """Reconstruct raw files with a trained model or a classical method; torchrun shares out their slices."""
     paths, settings = named_paths(*divided(inputs))
     if not paths:
         raise NorefError("no files to reconstruct; name them, such as scans/*.h5")
     files = files_of(paths)
     outputs = _outputs(files, output, suffix)
     method, base = _method(model)
-    for file, target in zip(files, outputs, strict=True):
-        scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
-        _write(target, scans, method)
-        print(target)
+    # What is exchanged are images on the CPU, whatever made them.
+    with process_group(torch.device("cpu")):
+        for file, target in zip(files, outputs, strict=True):
+            scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
+            _write(target, scans, method)
+            if rank() == 0:
+                print(target)
 
 
 def _outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
@@ -89,10 +93,15 @@ def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None]:
 
 
 def _write(path: Path, scans: Dataset, method: Callable[[Scan], Tensor]) -> None:
+    """Every process makes each `world_size()`-th slice; the first one writes them all."""
     images = []
-    for scan in track(scans, path.name, console=Console(stderr=True)):
+    turns = range(rank(), len(scans), world_size())
+    for index in track(turns, path.name, console=Console(stderr=True, quiet=rank() > 0)):
+        scan = scans[index]
         image = method(scan) * scan.scale
         # The phase is kept where there is one map set.
         flat = image[0] if image.shape[0] == 1 else magnitude(image).to(image.dtype)
         images.append(cropped(flat, scan))
-    formats.write(path, torch.stack(images), scans[0].header)
+    if everywhere := collected(images):
+        slices = [everywhere[index % world_size()][index // world_size()] for index in range(len(scans))]
+        formats.write(path, torch.stack(slices), scans[0].header)

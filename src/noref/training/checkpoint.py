@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from noref.errors import NorefError
 from noref.files import whole
+from noref.training.sharding import divided, divided_as
 
 VERSION = 2
 
@@ -97,7 +98,7 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
             f"{path}: holds another network: {odd} is {given.get(odd, 'missing')}, not "
             f"{wanted.get(odd, 'known')}; use the configuration it was trained with"
         )
-    module.load_state_dict(weights)
+    module.load_state_dict(divided_as(module, weights))
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -108,8 +109,12 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Puts the tensors of `optimiser_tensors` back."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, entry = name.split(".", 1)
+        parameter = parameters[int(index)]
+        # Counters of steps stand beside what is as large as the parameter.
+        value = divided(value, parameter) if value.shape == parameter.shape else value
         state.setdefault(int(index), {})[entry] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,10 +1,11 @@
-"""One process or many, started by `torchrun`."""
+"""One process or many, started by `torchrun` or by SLURM."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -13,8 +14,24 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from noref.errors import NorefError
+from noref.training.sharding import is_sharded
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=10)
+"""How long processes wait for one another: longer than any of them loads or scores while the others wait."""
+
+
+class PeerLost(NorefError):
+    """Another process of the same run has died, or can no longer be reached.
+
+    Attributes:
+        first: whether this process is the first to notice: it is the one to say so.
+    """
+
+    def __init__(self, message: str, first: bool) -> None:
+        super().__init__(message)
+        self.first = first
 
 
 def world_size() -> int:
@@ -56,17 +73,51 @@ def place(network: nn.Module, device: torch.device) -> None:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Joins the processes that `torchrun` started; does nothing for a single one."""
+    """Joins the processes that `torchrun` started; does nothing for a single one.
+
+    Raises:
+        PeerLost: if another process dies, at once; if one hangs or its machine is gone, after `PATIENCE`.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
+    except RuntimeError as error:
+        if not _is_of_peers(error):
+            raise
+        raise PeerLost(
+            f"process {rank()} of {world_size()}: another one has ended or does not answer; see what it said "
+            "and start the same command again (a training goes on with --resume)",
+            _first_to_notice(),
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _is_of_peers(error: RuntimeError) -> bool:
+    """Whether an exchange between processes failed; gloo has no exception of its own."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error) or "pair closure" in str(error)
+
+
+def _first_to_notice() -> bool:
+    """Whether no other process has asked this yet, as far as can be told."""
+    try:
+        return dist.distributed_c10d._get_default_store().add("noref/lost", 1) == 1
+    except RuntimeError:  # kept by the process that is gone
+        return True
+
+
+def collected(values: list[Tensor]) -> list[list[Tensor]]:
+    """What every process gives, by rank, on the first process; nothing elsewhere."""
+    if world_size() == 1:
+        return [values]
+    everywhere: list[list[Tensor]] | None = [[] for _ in range(world_size())] if rank() == 0 else None
+    dist.gather_object(values, everywhere)
+    return everywhere or []
 
 
 def total(values: Tensor) -> Tensor:
@@ -113,13 +164,16 @@ def barrier() -> None:
 
 def wrap(module: nn.Module, device: torch.device) -> nn.Module:
     """The module, with gradients averaged over the processes where there are several."""
-    if world_size() == 1:
+    if world_size() == 1 or is_sharded(module):
         return module
     return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def unsynchronised(module: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """A context in which gradients stay local, for all but the last micro-batch of a step."""
+    """A context in which gradients stay local, for all but the last micro-batch of a step.
+
+    Sharded modules exchange theirs after every one: no process has room for a whole gradient.
+    """
     if isinstance(module, DistributedDataParallel) and not last:
         return module.no_sync()
     return nullcontext()

@@ -23,7 +23,7 @@ from noref.methods.base import Method, Views
 from noref.networks.base import Network
 from noref.scan import Role
 from noref.seeding import Key
-from noref.training import distributed
+from noref.training import distributed, sharding
 from noref.training.checkpoint import (
     fingerprint,
     load_checkpoint,
@@ -85,12 +85,15 @@ class Engine:
             seed=settings.seed,
             rank=distributed.rank(),
             world=distributed.world_size(),
+            aligned=settings.shard,
         )
         self.per_stage = self.steps.per_epoch * settings.epochs
         self.step = Step(method, network, settings.precision)
+        if settings.shard and distributed.world_size() > 1:
+            sharding.shard(self.step, self.device)
         self.optimiser = self._optimiser()
         self._saved = time.monotonic()
-        self._stop = False
+        self._stop = self._due = False
         if targets is not None:
             method.prepare(targets.masks)
 
@@ -157,26 +160,34 @@ class Engine:
         load_weights(self.network, groups.get("network", {}), self.checkpoint)
         load_weights(self.method, groups.get("method", {}), self.checkpoint)
         load_optimiser(self.optimiser, groups.get("optimiser", {}))
-        self.best, self.before = groups.get("best", {}), groups.get("before", {})
+        self.best, self.before = (
+            sharding.divided_as(self.step, groups.get(name, {})) for name in ("best", "before")
+        )
         self.progress = Progress(**state)
         if distributed.rank() == 0 and self._log.exists():
             os.truncate(self._log, self.progress.logged)
 
     def save(self) -> None:
-        """Writes the checkpoint; only the first rank does."""
+        """Writes the checkpoint: the first rank does, of the weights of all where they are sharded."""
         self._saved = time.monotonic()
-        if distributed.rank() == 0:
+        first = distributed.rank() == 0
+        groups: dict[str, dict[str, Tensor]] = {
+            "network": self.network.state_dict(),
+            "method": self.method.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+            "best": self.best,
+            "before": self.before,
+        }
+        groups = {name: sharding.assembled(tensors, first) for name, tensors in groups.items()}
+        if first:
             # The checkpoint says how long the log is: the log must not reach the disk after it.
             if self._log.exists():
                 flush(self._log)
-            groups: dict[str, dict[str, Tensor]] = {
-                "network": self.network.state_dict(),
-                "method": self.method.state_dict(),
-                "optimiser": optimiser_tensors(self.optimiser),
-                "best": self.best,
-                "before": self.before,
-            }
             save_checkpoint(self.checkpoint, groups, asdict(self.progress))
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights of network and method, for the first rank; every rank must ask."""
+        return sharding.assembled(self.step.state_dict(), distributed.rank() == 0)
 
     @property
     def _log(self) -> Path:
@@ -209,8 +220,11 @@ class Engine:
         store.claim(teacher)
         # Between stages the network still is the teacher; on resuming later, the store is complete.
         made_now = self.progress.step == 0 and teacher["stage"] == stage
-        if made_now and not teach(self.method, self.network, targets, store, self.device, lambda: self._stop):
-            raise Interrupted(self._stopped())
+        if made_now:
+            with sharding.whole(self.step):
+                full = teach(self.method, self.network, targets, store, self.device, lambda: self._stop)
+            if not full:
+                raise Interrupted(self._stopped())
         if missing := set(targets.ids) - store.listed:
             there = len(targets) - len(missing)
             raise NorefError(f"{store.folder}: {there} of {len(targets)} images; copy it whole")
@@ -223,6 +237,8 @@ class Engine:
             batch_size=None,
             sampler=range(first, self.per_stage),
             num_workers=self.settings.workers,
+            # From there a GPU takes them while it computes.
+            pin_memory=self.device.type == "cuda",
         )
         for step, micro_batches in zip(range(first, self.per_stage), loader, strict=True):
             if isinstance(micro_batches, NorefError):
@@ -256,13 +272,15 @@ class Engine:
         """One optimiser step; returns its loss and, for the log, its terms, means over the views' shares."""
         key = Key(self.settings.seed, "", "loss", step).fold(self.progress.stage)
         self.optimiser.zero_grad(set_to_none=True)
-        apart = logged and len(self.steps.sets) == len(Role)
+        # Sharded gradients are summed up over the ranks after each pass, whatever roles these had.
+        apart = logged and len(self.steps.sets) == len(Role) and not sharding.is_sharded(self.step)
         mine, by_role = accumulate(module, micro_batches, key, self.device, apart=apart)
-        # One exchange for the log and for the wish to stop, so that no rank goes on alone.
-        terms = distributed.total_by_name({"stop": float(self._stop), **mine})
-        self._stop = terms.pop("stop") > 0
+        due = distributed.rank() == 0 and time.monotonic() - self._saved >= self.settings.save_every
+        # One exchange for the log and for what all ranks do or none: stop, and save.
+        terms = distributed.total_by_name({"stop": float(self._stop), "due": float(due), **mine})
+        self._stop, self._due = terms.pop("stop") > 0, terms.pop("due") > 0
         loss = sum(terms.values())
-        norm = float(torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.settings.clip or math.inf))
+        norm = sharding.clip(self.step, self.settings.clip or math.inf)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NorefError(
                 f"{self.folder}: the loss is {loss} and its gradient's norm {norm} after "
@@ -277,9 +295,10 @@ class Engine:
     def _validate(self, epoch: int, display: TrainingProgress) -> None:
         if self.validation is None:
             return
-        scores = score_holdout(
-            self.method, self.network, self.validation, self.settings.validation_scans, self.device
-        )
+        with sharding.whole(self.step):
+            scores = score_holdout(
+                self.method, self.network, self.validation, self.settings.validation_scans, self.device
+            )
         gamma = sum(scores) / len(scores)
         self.progress.gammas[self.progress.stage].append(scores)
         if self.progress.best is None or gamma < self.progress.best:
@@ -320,7 +339,8 @@ class Engine:
             self._begin_stage()
 
     def _origin(self) -> Origin:
-        return Origin(run=fingerprint(self.before), stage=self.progress.stage + 1, step=self.progress.taken)
+        before = sharding.assembled(self.before, keep=True)
+        return Origin(run=fingerprint(before), stage=self.progress.stage + 1, step=self.progress.taken)
 
     def _harmful(self, display: TrainingProgress) -> bool:
         """Whether the stage has made Γ worse, by a test over volumes; says so."""
@@ -353,12 +373,10 @@ class Engine:
             )
 
     def _save_if_due(self) -> None:
-        due = time.monotonic() - self._saved >= self.settings.save_every
+        if self._stop or self._due:
+            self.save()
         if self._stop:
-            self.save()
             raise Interrupted(self._stopped())
-        if due:
-            self.save()
 
     def _stopped(self) -> str:
         return f"{self.folder}: stopped after {self.progress.taken} steps and saved; resume it to go on"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
 
 class Interrupted(Exception):
     """The user stopped the training; it can go on from its checkpoint."""
@@ -15,7 +17,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def interruptible(ask: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM call `ask`, which takes note, instead of ending the process at once."""
+    """Ctrl-C, SIGTERM and SIGUSR1 (SLURM's warning) call `ask` instead of ending the process at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is Python's
         ask()
@@ -23,7 +25,7 @@ def interruptible(ask: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield
     finally:

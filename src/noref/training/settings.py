@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Training(BaseModel):
@@ -33,6 +33,8 @@ class Training(BaseModel):
         log_every: steps between lines of `metrics.jsonl`.
         save_every: seconds between checkpoints.
         workers: processes that load; 0 to load in the training process.
+        shard: divide weights, gradients and optimiser among the processes, for networks that do not fit on
+            one device; what is learned is the same. The log then does not tell targets from proxies.
         seed: of weights, orders and partitions; not of the data.
         device: `auto`, `cpu`, `cuda`, ….
     """
@@ -59,8 +61,15 @@ class Training(BaseModel):
     log_every: int = Field(10, ge=1)
     save_every: float = Field(60, ge=0)
     workers: int = Field(0, ge=0)
+    shard: bool = False
     seed: int = 0
     device: str = "auto"
+
+    @model_validator(mode="after")
+    def _whole_to_compile(self) -> Self:
+        if self.shard and self.compile:
+            raise ValueError("compiled networks cannot be sharded; set compile or shard to false")
+        return self
 
     def learning_rate(self, stage: int, step: int, steps: int, gammas: list[float]) -> float:
         """The rate of a step, a pure function of where the training stands.

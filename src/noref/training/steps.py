@@ -40,6 +40,8 @@ class Steps(TorchDataset[list[Views] | NorefError]):
         seed: of the training.
         rank: of this process.
         world: number of processes.
+        aligned: give every rank equally many micro-batches of each role, targets first: where the weights are
+            sharded, all ranks take the same passes through the network at the same time.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Steps(TorchDataset[list[Views] | NorefError]):
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        aligned: bool = False,
     ) -> None:
         self.method, self.seed, self.rank, self.world = method, seed, rank, world
+        self.aligned = aligned
         self.micro_batch = micro_batch or batch
         given = {Role.TARGET: targets, Role.PROXY: proxies}
         self.sets = {role: dataset for role, dataset in given.items() if dataset is not None}
@@ -103,6 +107,13 @@ class Steps(TorchDataset[list[Views] | NorefError]):
     def step(self, step: int) -> list[Views]:
         """The micro-batches of this rank."""
         chunks = self.plan(step)
+        if not self.aligned:
+            return self._share(chunks)
+        by_role = [[chunk for chunk in chunks if chunk[0].role is role] for role in self.sets]
+        return [views for of_role in by_role for views in self._share(of_role)]
+
+    def _share(self, chunks: list[list[Visit]]) -> list[Views]:
+        """The part that this rank has in some micro-batches, as many as every other's."""
         mine = [self._stack(chunk) for chunk in chunks[self.rank :: self.world]]
         while len(mine) < -(-len(chunks) // self.world):
             mine.append(mine[-1].idle() if mine else self._stack(chunks[0]).idle())

@@ -78,7 +78,8 @@ def report(subjects: int, references: bool = True) -> Report:
             psnr, ssim, nmse = (
                 None if value is None else value + (j == 0) * i for j, value in enumerate(quality)
             )
-            scores.append(SubjectScore(subject, psnr, ssim, nmse, 0.0502 - gain / 100 + i / 1000, 1.5))
+            gamma = 0.0502 - gain / 100 + i / 1000
+            scores.append(SubjectScore(subject, psnr, ssim, nmse, nmse, nmse, gamma, 1.5))
         return MethodResult(name, scores, dict.fromkeys(names, reference + error))
 
     rows = [{"step": s, "stage": s // 50, "loss": 1 / (1 + s)} for s in range(100)]
@@ -124,7 +125,7 @@ def test_the_numbers_are_means_over_subjects(tmp_path: Path) -> None:
     sd = np.std(np.arange(8), ddof=1)
     assert page.row("plain")[1:4] == [f"33.50 ± {sd:.2f}", "0.800 ± 0.000", "0.020 ± 0.000"]
     assert page.row("better")[1] == f"35.50 (best) ± {sd:.2f}"
-    assert page.row("better")[3:5] == ["0.010 (best) ± 0.000", "0.034 (best) ± 0.002"]
+    assert page.row("better")[3:7:3] == ["0.010 (best) ± 0.000", "0.034 (best) ± 0.002"]
     assert page.row("plain")[-1] == "baseline"
     # Eight differences of one sign: p = 2/2⁸, and no second comparison to correct for.
     assert page.row("better")[-1] == "+2.00 +2.00 to +2.00, p = 0.008"
@@ -209,9 +210,9 @@ def test_a_subject_that_one_method_lacks(tmp_path: Path) -> None:
 
 
 def test_only_scores(tmp_path: Path) -> None:
-    scores = [SubjectScore("a", float("inf"), 1.0, 0.0, None, 0.1)]
+    scores = [SubjectScore("a", float("inf"), 1.0, 0.0, 0.0, 0.0, None, 0.1)]
     text, page = written(tmp_path, Report("Bare", [MethodResult("same", scores)]))
-    assert page.row("same") == ["same", "–", "1.000", "0.00", "–", "0.10"]
+    assert page.row("same") == ["same", "–", "1.000", "0.00", "0.00", "0.00", "–", "0.10"]
     assert "<svg" not in text
     assert "Training" not in page.text
 
@@ -263,6 +264,8 @@ def test_scores_json_holds_the_numbers(tmp_path: Path) -> None:
         "psnr": 33.0,
         "ssim": 0.8,
         "nmse": 0.02,
+        "nmae": 0.02,
+        "hfen1": 0.02,
         "gamma": pytest.approx(0.0532),
         "seconds": 1.5,
     }
@@ -274,7 +277,7 @@ def test_scores_json_holds_the_numbers(tmp_path: Path) -> None:
 
 
 def test_infinite_scores_are_valid_json(tmp_path: Path) -> None:
-    scores = [SubjectScore("a", float("inf"), float("nan"), None, 0.1, 1.0)]
+    scores = [SubjectScore("a", float("inf"), float("nan"), None, None, None, 0.1, 1.0)]
     write_report(tmp_path / "report.html", Report("t", [MethodResult("m", scores)]))
     numbers = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert numbers["methods"][0]["subjects"][0]["psnr"] is None

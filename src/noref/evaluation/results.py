@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from noref.errors import NorefError
 from noref.evaluation.compare import FEWEST_SUBJECTS, Difference, differences, subject_of
 
-MetricName = Literal["psnr", "ssim", "nmse", "gamma", "seconds"]
+MetricName = Literal["psnr", "ssim", "nmse", "nmae", "hfen1", "gamma", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ METRICS = (
     Metric("psnr", "PSNR", "dB", "highest", 2),
     Metric("ssim", "SSIM", "", "highest", 3),
     Metric("nmse", "NMSE", "", "lowest", None),
+    Metric("nmae", "NMAE", "", "lowest", None),
+    Metric("hfen1", "HFEN₁", "", "lowest", None),
     Metric("gamma", "Γ", "", "lowest", None),
     Metric("seconds", "Time", "s", None, 2),
 )
@@ -54,6 +56,8 @@ class SubjectScore:
         psnr: dB, of the volume.
         ssim: of the volume.
         nmse: of the volume.
+        nmae: of the volume.
+        hfen1: of the volume: edges, by the first norm.
         gamma: error on held-out samples.
         seconds: that the reconstruction took.
     """
@@ -62,6 +66,8 @@ class SubjectScore:
     psnr: float | None
     ssim: float | None
     nmse: float | None
+    nmae: float | None
+    hfen1: float | None
     gamma: float | None
     seconds: float
 

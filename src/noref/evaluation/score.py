@@ -20,6 +20,15 @@ from noref.networks import Estimate
 from noref.sampling.holdout import holdout_error
 from noref.scan import Scan
 
+AGAINST_REFERENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "psnr": metrics.psnr,
+    "ssim": metrics.ssim,
+    "nmse": metrics.nmse,
+    "nmae": metrics.nmae,
+    "hfen1": metrics.hfen1,
+}
+"""What scores a volume where it has references."""
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -106,15 +115,13 @@ def score(name: str, reconstruct: Reconstructor, scans: Dataset) -> MethodResult
         pictures = torch.stack([shown(r.image, scan) for scan, r in made])
         gammas = [r.gamma for _, r in made if r.gamma is not None]
         references = [shown(s.reference, s) for s, _ in made if s.reference is not None]
-        psnr = ssim = nmse = None
+        values: dict[str, float | None] = dict.fromkeys(AGAINST_REFERENCES)
         if len(references) == len(made):
             reference = torch.stack(references)
-            psnr = float(metrics.psnr(reference, pictures))
-            ssim = float(metrics.ssim(reference, pictures))
-            nmse = float(metrics.nmse(reference, pictures))
+            values = {name: float(of(reference, pictures)) for name, of in AGAINST_REFERENCES.items()}
         gamma = sum(gammas) / len(gammas) if gammas else None
         seconds = sum(r.seconds for _, r in made) / len(made)
-        scores.append(SubjectScore(volume, psnr, ssim, nmse, gamma, seconds))
+        scores.append(SubjectScore(volume, **values, gamma=gamma, seconds=seconds))
         images[volume] = pictures[len(made) // 2].numpy()
     return MethodResult(name, scores, images)
 

@@ -1,4 +1,4 @@
-"""Networks whose passes can be followed by hand, and a scan for them."""
+"""Networks whose passes can be followed by hand, a scan for them, and what grades them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import torch
 from synthetic import scan, undersampled
 from torch import Tensor, nn
 
+from noref.losses import Objective
 from noref.networks import Estimate, Network
 from noref.physics import Encoding
 from noref.scan import Scan
 from noref.seeding import Key
 
 SHAPE = (24, 20)
+
+PLAIN = Objective(kspace={"nmse": 1.0}, weighting="none", penalty=0)
+
+DUAL = Objective(
+    kspace={"l1": 2.0, "nmse": 2.0},
+    image={"l1": 2.0, "ssim": 2.0, "hfen1": 1.0, "hfen2": 1.0},
+    dual=True,
+    weighting="none",
+)
+"""As JSSL was published."""
 
 
 class ZeroFilled(Network):
@@ -26,14 +37,17 @@ class ZeroFilled(Network):
 
 
 class Oracle(Network):
-    """The same image whatever it is shown."""
+    """The same images, those of unrolled steps first, and maps if it has some, whatever it is shown."""
 
-    def __init__(self, image: Tensor) -> None:
+    def __init__(self, *images: Tensor, maps: Tensor | None = None) -> None:
         super().__init__()
-        self.image = image
+        self.images, self.maps = images, maps
 
     def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
-        return Estimate(self.image.expand(kspace.shape[0], *self.image.shape), encoding)
+        *steps, last = (one.expand(len(kspace), *one.shape) for one in self.images)
+        if self.maps is not None:
+            encoding = encoding.with_maps(self.maps.expand(len(kspace), *self.maps.shape))
+        return Estimate(last, encoding, tuple(steps))
 
 
 def target(seed: int = 0, coils: int = 1, noise: float = 0.0) -> Scan:

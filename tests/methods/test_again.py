@@ -9,13 +9,12 @@ from typing import cast
 
 import pytest
 import torch
-from linear import SHAPE, Oracle, ZeroFilled, key, power, target
+from linear import PLAIN, SHAPE, Oracle, ZeroFilled, key, power, target
 from synthetic import image, scan
 from torch import Tensor
 from training.scans import engine, same, weights
 
 from noref.errors import NorefError
-from noref.losses import Objective
 from noref.methods import (
     Cyclic,
     Joint,
@@ -32,8 +31,6 @@ from noref.methods import (
 from noref.networks import Estimate
 from noref.physics import Encoding
 from noref.scan import Role
-
-PLAIN = Objective(kspace={"nmse": 1.0}, weighting="none", penalty=0)
 
 
 def bank(count: int = 1) -> list[Tensor]:

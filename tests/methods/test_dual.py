@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from linear import DUAL, Oracle
 from numpy.typing import NDArray
 from synthetic import image, maps, scan, undersampled
 from torch import Tensor
@@ -14,33 +15,13 @@ from torch import Tensor
 from noref import metrics
 from noref.losses import Objective
 from noref.methods import Method, Split, Supervised, View, Views
-from noref.networks import Estimate, Network
-from noref.physics import Encoding, cartesian
+from noref.physics import cartesian
 from noref.sampling.partition import Partition
 from noref.scan import Role, Scan
 from noref.seeding import Key
 
 SHAPE = (32, 24)
-PAPER = Objective(
-    kspace={"l1": 2.0, "nmse": 2.0},
-    image={"l1": 2.0, "ssim": 2.0, "hfen1": 1.0, "hfen2": 1.0},
-    dual=True,
-    weighting="none",
-)
 POINTS = Partition(weight="gaussian", unit="points", share=[0.2, 0.4, 0.6], width=3.5)
-
-
-class Guess(Network):
-    """The same images, and maps of its own, whatever it is shown."""
-
-    def __init__(self, *images: Tensor, learned: Tensor) -> None:
-        super().__init__()
-        self.images, self.learned = images, learned
-
-    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
-        *steps, last = (one.expand(len(kspace), *one.shape) for one in self.images)
-        own = self.learned.expand(len(kspace), *self.learned.shape)
-        return Estimate(last, encoding.with_maps(own), tuple(steps))
 
 
 def target(seed: int = 0) -> Scan:
@@ -88,9 +69,9 @@ def image_terms(goal: NDArray[np.complex128], made: NDArray[np.complex128]) -> d
     }
 
 
-def graded(method: Method, view: View, *guesses: Tensor, objective: Objective = PAPER) -> dict[str, float]:
+def graded(method: Method, view: View, *guesses: Tensor, objective: Objective = DUAL) -> dict[str, float]:
     method.minimise(objective)
-    network = Guess(*guesses, learned=maps(SHAPE, 3, seed=9))
+    network = Oracle(*guesses, maps=maps(SHAPE, 3, seed=9))
     losses = method.loss(network, Views.of([view]), key())
     return {name: float(loss) for name, loss in losses.items()}
 
@@ -141,12 +122,12 @@ def test_the_image_loss_of_a_target_reads_what_is_graded_and_nothing_else() -> N
     (view,) = method.view(one, key())
     poisoned = replace(view, goal=torch.where(view.weight, view.goal, torch.nan))
     assert not bool(poisoned.goal.isfinite().all())
-    for objective in (PAPER, replace(PAPER, kspace={})):
+    for objective in (DUAL, replace(DUAL, kspace={})):
         method.minimise(objective)
         results = []
         for what in (view, poisoned):
             guess = image(SHAPE, seed=4).requires_grad_()
-            network = Guess(guess, learned=maps(SHAPE, 3, seed=9))
+            network = Oracle(guess, maps=maps(SHAPE, 3, seed=9))
             loss = torch.stack(list(method.loss(network, Views.of([what]), key()).values())).sum()
             loss.backward()
             assert guess.grad is not None
@@ -156,7 +137,7 @@ def test_the_image_loss_of_a_target_reads_what_is_graded_and_nothing_else() -> N
 
 
 def test_without_it_targets_have_no_image_loss_and_nothing_is_put_back() -> None:
-    plain, guess = replace(PAPER, dual=False), image(SHAPE, seed=4)
+    plain, guess = replace(DUAL, dual=False), image(SHAPE, seed=4)
     method = Split(POINTS)
     (view,) = method.view(target(), key())
     both = graded(method, view, guess)
@@ -179,9 +160,9 @@ def test_what_maps_a_network_learns_does_not_move_the_goal() -> None:
 @pytest.mark.parametrize("domain", ["kspace", "image"])
 def test_grading_is_in_full_precision(domain: str) -> None:
     method = Split(POINTS)
-    method.minimise(PAPER if domain == "image" else replace(PAPER, image={}))
+    method.minimise(DUAL if domain == "image" else replace(DUAL, image={}))
     views = Views.of(method.view(target(), key()))
-    network = Guess(image(SHAPE, seed=4), learned=maps(SHAPE, 3, seed=9))
+    network = Oracle(image(SHAPE, seed=4), maps=maps(SHAPE, 3, seed=9))
     exact = method.loss(network, views, key())
     with torch.autocast("cpu", torch.bfloat16):
         half = method.loss(network, views, key())

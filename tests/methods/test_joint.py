@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from linear import DUAL
 from synthetic import scan
 from torch import nn
 from training.scans import network, same, settings, weights
@@ -27,12 +28,6 @@ from noref.training.steps import Steps
 
 SHAPE = (40, 24)
 HOW = Preparation(mask="lines", acceleration=2.0, acs=12, holdout=0.2)
-DUAL = Objective(
-    kspace={"l1": 2.0, "nmse": 2.0},
-    image={"l1": 2.0, "ssim": 2.0, "hfen1": 1.0, "hfen2": 1.0},
-    dual=True,
-    weighting="none",
-)
 
 
 def joint(target: Method | None = None, objective: Objective = DUAL) -> Joint:

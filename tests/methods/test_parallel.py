@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 import torch
-from linear import SHAPE, Oracle, ZeroFilled, key, power, target
+from linear import PLAIN, SHAPE, Oracle, ZeroFilled, key, power, target
 from safetensors.torch import load_file
 from synthetic import image
 from training.files import tiny
@@ -17,14 +17,11 @@ from training.scans import engine, same, weights
 import noref
 from noref.api import build_engine
 from noref.errors import NorefError
-from noref.losses import Objective
 from noref.methods import Method, MultiMask, Parallel, Subset, Views
 from noref.methods.parallel import twin_of
 from noref.networks import ADMMCSNet, ISTANet
 from noref.physics import cartesian
 from noref.scan import ScanBatch, coil_maps
-
-PLAIN = Objective(kspace={"nmse": 1.0}, weighting="none", penalty=0)
 
 
 def test_a_twin_is_another_draw_of_the_same_weights() -> None:
@@ -58,13 +55,13 @@ def test_both_are_graded_on_omega_and_agree_outside(coils: int, padded: bool) ->
     method.minimise(PLAIN)
     first, second = Oracle(image(SHAPE, seed=1)), image(SHAPE, seed=2)
     method.meet(first)
-    cast(Oracle, method.twin).image = second
+    cast(Oracle, method.twin).images = (second,)
     views = Views.of(method.view(acquired, key()))
     ((_, (other_views,)),) = views.further
     assert not torch.equal(views.shown, other_views.shown)
     losses = method.loss(first, views, key())
     full = cartesian(torch.ones(1, *SHAPE, dtype=torch.bool), coil_maps(acquired)[None])
-    one, other = (full.forward(x[None])[0] for x in (first.image, second))
+    one, other = (full.forward(x[None])[0] for x in (*first.images, second))
     total = power(acquired.kspace, acquired.mask)
     outside = ~acquired.mask if acquired.padding is None else ~(acquired.mask | acquired.padding)
     expected = {

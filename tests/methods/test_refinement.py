@@ -8,6 +8,8 @@ from typing import Literal
 
 import pytest
 import torch
+from linear import Oracle
+from networks.problems import small
 from synthetic import image, maps, scan, undersampled
 from torch import Tensor
 
@@ -27,9 +29,9 @@ from noref.methods import (
     View,
     Views,
 )
-from noref.networks import NETWORKS, Estimate, ISTANet, Network
+from noref.networks import NETWORKS, ISTANet
 from noref.networks.demodulated import Demodulated
-from noref.physics import CartesianEncoding, Encoding, cartesian, to_complex, to_pairs
+from noref.physics import CartesianEncoding, cartesian, to_complex, to_pairs
 from noref.scan import Role, Scan, coil_maps
 from noref.seeding import Key
 
@@ -64,18 +66,6 @@ def kspace_of(picture: Tensor, seen: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=(-2, -1))
 
 
-class Fixed(Network):
-    """Gives the same images whatever it is shown."""
-
-    def __init__(self, *images: Tensor) -> None:
-        super().__init__()
-        self.images = images
-
-    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
-        *steps, last = (one.expand(kspace.shape[0], *one.shape) for one in self.images)
-        return Estimate(last, encoding, tuple(steps))
-
-
 # what is graded
 
 
@@ -91,7 +81,7 @@ def test_data_terms(
     method.minimise(Objective(kspace={"mse": 2.0}, weighting="none", penalty=0))
     views = Views.of(begun(method, one).view(one, KEY))
     guesses = [image(SHAPE, seed=seed) for seed in (1, 2)]
-    losses = method.loss(Fixed(*guesses), views, KEY)
+    losses = method.loss(Oracle(*guesses), views, KEY)
     padding = torch.zeros(SHAPE, dtype=torch.bool) if one.padding is None else one.padding
     refined = torch.where(one.mask, one.kspace, kspace_of(TEACHER, coil_maps(one)))
     expected = {"kspace_mse": 0.0}
@@ -113,7 +103,7 @@ def test_the_mixed_term_is_a_ratio() -> None:
     for units in (1.0, 100.0):
         one = replace(target(), kspace=units * target().kspace)
         views = Views.of(begun(method, one, units * TEACHER).view(one, KEY))
-        found.append(float(method.loss(Fixed(units * image(SHAPE, seed=1)), views, KEY)["kspace_guess"]))
+        found.append(float(method.loss(Oracle(units * image(SHAPE, seed=1)), views, KEY)["kspace_guess"]))
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
@@ -152,7 +142,7 @@ def test_mixed_terms_reach_the_loss_through_other_methods() -> None:
     joint = Joint(Refinement(Subset(), data_term="mixed"), Supervised())
     joint.minimise(Objective(penalty=0))
     views = begun(joint, one).view(one, KEY)
-    assert "kspace_guess" in joint.loss(Fixed(TEACHER), Views.of(views), KEY)
+    assert "kspace_guess" in joint.loss(Oracle(TEACHER), Views.of(views), KEY)
 
 
 @pytest.mark.parametrize("dc", ["input", "measured"])
@@ -162,7 +152,7 @@ def test_only_what_is_kept_is_put_back_before_dual_losses(dc: Literal["input", "
     method.minimise(Objective(kspace={"mse": 1.0}, dual=True, weighting="none", penalty=0))
     (view,) = begun(method, one).view(one, KEY)
     guess = image(SHAPE, seed=1)
-    losses = method.loss(Fixed(guess), Views.of([view]), KEY)
+    losses = method.loss(Oracle(guess), Views.of([view]), KEY)
     kept = view.shown if dc == "input" else view.shown & one.mask
     refined = torch.where(one.mask, one.kspace, kspace_of(TEACHER, coil_maps(one)))
     squares = (kspace_of(guess, coil_maps(one)) - refined).abs().square().sum(0)
@@ -267,24 +257,11 @@ def test_conjugate_gradients_fit_measured_samples_only() -> None:
     torch.testing.assert_close(net(kspace, encoding).image, expected, rtol=1e-3, atol=1e-4)
 
 
-SMALL = {
-    "admmcsnet": {"stages": 1, "features": 2, "kernel": 3, "knots": 5},
-    "istanet": {"phases": 1, "features": 2},
-    "kikinet": {"iterations": 1, "layers": 2, "features": 2},
-    "modl": {"unrolls": 1, "layers": 2, "features": 2},
-    "ssdunet": {"unrolls": 1, "blocks": 1, "features": 2},
-    "unet": {"features": 2, "pools": 1},
-    "varnet": {"cascades": 2, "features": 2, "pools": 1},
-    "vsharp": {"steps": 1, "gradient_steps": 1, "features": 2, "pools": 1},
-}
-
-
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_begins_with_guesses_it_need_not_keep(name: str, demodulate: bool) -> None:
     kspace, encoding, measured = problem(2)
-    torch.manual_seed(0)
-    net: Network = NETWORKS[name](**SMALL[name])
+    net = small(name)
     net = (Demodulated(net) if demodulate else net).eval()
     with torch.no_grad():
         given = net(kspace, encoding)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from linear import SHAPE, ZeroFilled, key, target
-from networks.problems import problem
+from networks.problems import problem, small
 from synthetic import scan
 
 from noref.errors import NorefError
@@ -34,17 +34,6 @@ from noref.sampling.partition import Partition
 from noref.scan import Scan, ScanBatch
 
 SQUARES = Objective(kspace={"nmse": 1.0})
-
-SMALL: dict[str, dict[str, Any]] = {
-    "admmcsnet": {"stages": 1, "features": 4, "kernel": 3, "knots": 11},
-    "istanet": {"phases": 1, "features": 4},
-    "kikinet": {"iterations": 1, "layers": 3, "features": 4},
-    "modl": {"unrolls": 1, "layers": 3, "features": 4},
-    "ssdunet": {"unrolls": 1, "blocks": 1, "features": 4},
-    "unet": {"features": 4, "pools": 1},
-    "varnet": {"cascades": 1, "features": 4, "pools": 1},
-    "vsharp": {"steps": 1, "gradient_steps": 2, "features": 4, "pools": 1},
-}
 
 
 def noisy_points(power: float, noise: float) -> Scan:
@@ -135,8 +124,7 @@ def test_samples_that_were_not_measured_are_the_networks_own() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_say_whether_they_keep_samples(name: str) -> None:
-    torch.manual_seed(0)
-    network = NETWORKS[name](**SMALL[name]).eval()
+    network = small(name).eval()
     kspace, encoding = problem(coils=1)
     with torch.no_grad():
         left = encoding.forward(network(kspace, encoding).image)

@@ -1,13 +1,33 @@
-"""Scans for networks to reconstruct, and what their gradients come to."""
+"""Small networks, scans for them to reconstruct, and what their gradients come to."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from synthetic import image, maps
 from torch import Tensor
 
-from noref.networks import Network
+from noref.networks import NETWORKS, Network
 from noref.physics import CartesianEncoding, cartesian
+
+SMALL: dict[str, dict[str, Any]] = {
+    "admmcsnet": {"stages": 2, "features": 4, "kernel": 3, "knots": 11},
+    "istanet": {"phases": 2, "features": 4, "start": "sense"},
+    "kikinet": {"iterations": 2, "layers": 3, "features": 4},
+    "modl": {"unrolls": 2, "layers": 3, "features": 4},
+    "ssdunet": {"unrolls": 2, "blocks": 1, "features": 4},
+    "unet": {"features": 4, "pools": 2},
+    "varnet": {"cascades": 2, "features": 4, "pools": 2},
+    "vsharp": {"steps": 2, "gradient_steps": 2, "features": 4, "pools": 2},
+}
+"""A small size of every network."""
+
+
+def small(name: str, seed: int = 0, **arguments: Any) -> Network:
+    """A small network; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    return NETWORKS[name](**{**SMALL[name], **arguments})
 
 
 def problem(

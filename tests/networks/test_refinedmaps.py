@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from problems import gradients, problem
+from problems import gradients, problem, small
 from synthetic import image, maps, scan, undersampled
 from torch import Tensor
 from training.files import tiny
@@ -20,7 +20,7 @@ from noref.data.prepare import Preparation
 from noref.errors import NorefError
 from noref.evaluation.score import by_network
 from noref.methods import Split, Subset
-from noref.networks import NETWORKS, Estimate, ISTANet, Network
+from noref.networks import NETWORKS, Estimate, Network
 from noref.networks.demodulated import Demodulated
 from noref.networks.refinedmaps import RefinedMaps, learns_maps
 from noref.physics import CartesianEncoding, cartesian
@@ -28,33 +28,17 @@ from noref.sampling.holdout import holdout_error
 from noref.scan import ScanBatch
 from noref.training.validate import score_holdout
 
-SMALL: dict[str, dict[str, Any]] = {
-    "istanet": {"phases": 2, "features": 4, "start": "sense", "step": 1.0},
-    "kikinet": {"iterations": 1, "layers": 2, "features": 4},
-    "admmcsnet": {"stages": 2, "features": 4, "kernel": 3, "knots": 11},
-    "vsharp": {"steps": 2, "gradient_steps": 2, "features": 4, "pools": 1},
-    "unet": {"features": 4, "pools": 1},
-    "modl": {"unrolls": 2, "layers": 2, "features": 4},
-    "ssdunet": {"unrolls": 2, "blocks": 1, "features": 4},
-    "varnet": {"cascades": 2, "features": 4, "pools": 1},
-}
-
 
 def refining(name: str = "istanet", moved: bool = True, **arguments: Any) -> RefinedMaps:
     """A small network on learned maps; `moved` as after some training."""
-    torch.manual_seed(0)
-    network = RefinedMaps(NETWORKS[name](**{**SMALL[name], **arguments}), features=4, pools=2)
+    network = RefinedMaps(small(name, **arguments), features=4, pools=2)
     if moved:
         for weight in network.unet.last.parameters():
             torch.nn.init.normal_(weight, std=0.05)
     return network
 
 
-def test_every_network_is_tried() -> None:
-    assert SMALL.keys() == NETWORKS.keys()
-
-
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("shape", "coils", "sets"), [((13, 9), 3, 1), ((16, 12), 2, 2), ((14, 11), 1, 1)])
 def test_any_network_any_matrix_any_coils(name: str, shape: tuple[int, int], coils: int, sets: int) -> None:
     kspace, encoding = problem(shape, coils, sets)
@@ -118,8 +102,7 @@ def test_gradients_by_the_weights_of_the_maps_are_finite_differences() -> None:
     encoding = cartesian(encoding.mask, encoding.maps.to(torch.complex128))
     kspace = encoding.forward(torch.stack([image((9, 7), seed=i) for i in range(2)]).to(torch.complex128))
     for name in ("istanet", "varnet", "modl"):
-        start = {"start": "adjoint"} if name == "istanet" else {}
-        network = refining(name, **start).double()
+        network = refining(name, start="adjoint").double()
         weight = network.unet.last.weight
         start_at = weight.detach().clone()
 
@@ -194,7 +177,8 @@ def test_learned_maps_fit_what_given_ones_cannot() -> None:
     target = undersampled(replace(full, maps=wrong), "lines", 1.5, 8)
     batch = ScanBatch.of([target])
     errors = []
-    networks = (ISTANet(phases=3, features=4, step=1.0), refining(moved=False, phases=3, start="adjoint"))
+    given: dict[str, Any] = {"phases": 3, "start": "adjoint", "step": 1.0}
+    networks = (small("istanet", **given), refining(moved=False, **given))
     for network in networks:
         optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
         for _ in range(60):

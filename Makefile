@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test env
+.PHONY: demo test env bench
 
 env: .venv/installed
 
@@ -23,3 +23,20 @@ test: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Speed and memory beside the peers, see docs/speed.md; BENCH="--quick" for what got slower since the last
+# release, BENCH="--device cuda" on a GPU. The peers get an environment of their own; one that cannot be
+# installed there is named and skipped, and none of them may bring another torch.
+bench: .venv-bench/installed
+	OMP_WAIT_POLICY=passive .venv-bench/bin/python -m benchmarks.speed $(BENCH)
+
+.venv-bench/installed: pyproject.toml benchmarks/speed/peers.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet "torch>=2.6,<2.14"
+	.venv-bench/bin/python -m pip freeze | grep ^torch== > .venv-bench/constraints.txt
+	.venv-bench/bin/python -m pip install --quiet -e .
+	while read -r peer; do \
+	  .venv-bench/bin/python -m pip install --quiet --constraint .venv-bench/constraints.txt "$$peer" \
+	    || echo "skipped: $$peer cannot be installed"; \
+	done < benchmarks/speed/peers.txt
+	touch $@

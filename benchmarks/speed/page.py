@@ -1,0 +1,192 @@
+"""The results as a page of the docs."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from .measure import Measured, Result, Three
+from .results import Results
+from .row import Row
+from .rows import ROWS
+
+LIMIT = "convolutions alone"
+"""How the names of sides begin that are no one's code."""
+
+HEAD = """\
+# Speed
+
+Written by `make bench`. Every row is the same work for noref and for every peer that can be installed, in
+processes of their own that take turns, A B A B: same data, same sizes, and the same weights where a peer's
+can be copied; what then comes out agrees to 0.0001 in float32. Figures are the median and, in brackets, the
+quartiles over the turns. CPU time is that of all threads, and suffers less than wall time from whatever else
+the machine does. Memory is the peak over what imports take. A ratio is a side's CPU time over noref's, formed
+turn by turn: above 1, noref is faster. All sides keep freed memory as noref's commands do. bf16 is never
+compared with float32 of peers.
+
+*Convolutions alone* are those of a step, forwards and backwards, same shapes and nothing between them, each
+in the faster memory format: the least that a step can take. A *step* of training is a pass forwards, the mean
+absolute error of the images, and its gradient, without the optimiser, for one slice of 256×256 and 8 coils.
+"""
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f}"
+
+
+def spread(values: Three) -> str:
+    """Median and quartiles."""
+    low, middle, high = values
+    return f"{number(middle)} [{number(low)}–{number(high)}]"
+
+
+def factor(results: Results) -> float | None:
+    """How much longer this machine takes than the recorded ones: the median over peers, None without any."""
+    found = [
+        result.sides[peer].cpu[1] / time  # type: ignore[index]
+        for name, result in results.rows.items()
+        if name in ROWS
+        for peer, time in ROWS[name].recorded.items()
+        if peer in result.sides and not result.sides[peer].skipped
+    ]
+    return median(found) if found else None
+
+
+def multiple(result: Result, side: str) -> float | None:
+    """A noref step as a multiple of its convolutions alone."""
+    for other, measured in result.sides.items():
+        if other.startswith(LIMIT) and measured.versus == side and measured.ratio:
+            return 1 / measured.ratio[1]
+    return None
+
+
+def render(cpu: Results, cuda: Results | None = None) -> str:
+    """The page."""
+    parts = [HEAD, _place(cpu), _summary(cpu)]
+    parts += [_details(ROWS[name], cpu.rows[name]) for name in ROWS if name in cpu.rows]
+    if cuda is not None and cuda.rows:
+        parts.append("## On a GPU\n\nWall times between the device's events; memory as allocated.\n")
+        parts += [_place(cuda), _summary(cuda)]
+        parts += [_details(ROWS[name], cuda.rows[name]) for name in ROWS if name in cuda.rows]
+        if cuda.profile:
+            parts.append(_profile(cuda))
+    return "\n".join(parts)
+
+
+def _place(results: Results) -> str:
+    known = ", ".join(
+        f"{name} {version}" for name, version in results.versions.items() if version != "absent"
+    )
+    absent = [name for name, version in results.versions.items() if version == "absent"]
+    lines = [f"Measured on {results.machine}, with noref {results.noref}, {known}."]
+    if absent:
+        lines.append(f"Not installed, and skipped: {', '.join(absent)}.")
+    return "\n".join(lines) + "\n"
+
+
+def _time(measured: Measured, device: str) -> Three | None:
+    return measured.wall if device == "cuda" else measured.cpu
+
+
+def _summary(results: Results) -> str:
+    slower = factor(results) if results.device == "cpu" else None
+    lines = ["## Overview", ""] if results.device == "cpu" else []
+    lines += [
+        f"| work | noref, ms {'wall' if results.device == 'cuda' else 'CPU'} | MiB | × convolutions "
+        "| bf16, ms | peers, ms (ratio) | wanted |",
+        "|---|---:|---:|---:|---:|---|---|",
+    ]
+    for name, row in ROWS.items():
+        if name not in results.rows:
+            continue
+        result = results.rows[name]
+        ours = row.sides[0].name
+        measured, half = result.sides[ours], result.sides.get(f"{ours}, bf16")
+        time = _time(measured, results.device)
+        if time is None:
+            lines.append(f"| {row.title} | {measured.skipped} |  |  |  |  | {_wanted(row, slower)} |")
+            continue
+        half_time = _time(half, results.device) if half else None
+        times = multiple(result, ours)
+        cells = (
+            row.title,
+            f"**{number(time[1])}**",
+            number(measured.peak or 0),
+            f"{times:.2f}" if times else "",
+            number(half_time[1]) if half_time else "",
+            "; ".join(_peer(other, result, results.device) for other in _peers(row, result)),
+            _wanted(row, slower),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    if slower is not None:
+        lines.append("")
+        lines.append(
+            "Wanted times are those of the machine that the peers' recorded figures come from; in brackets "
+            f"what they are here, where peers take {slower:.2f} times as long as recorded (median)."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _peers(row: Row, result: Result) -> list[str]:
+    return [
+        name
+        for name in result.sides
+        if not name.startswith((row.sides[0].name, LIMIT)) or result.sides[name].skipped
+    ]
+
+
+def _peer(name: str, result: Result, device: str) -> str:
+    measured = result.sides[name]
+    time = _time(measured, device)
+    if time is None or measured.ratio is None:
+        return f"{name} skipped"
+    return f"{name} {number(time[1])} ({measured.ratio[1]:.2f}×)"
+
+
+def _wanted(row: Row, slower: float | None) -> str:
+    if row.target is None:
+        return row.aim
+    here = f" ({number(row.target * slower)})" if slower else ""
+    return f"≤ {number(row.target)}{here}" + (f"; {row.aim}" if row.aim else "")
+
+
+def _details(row: Row, result: Result) -> str:
+    load = "–".join(map(str, result.load))
+    lines = [
+        f"### {row.title}",
+        "",
+        f"`{row.name}`, {result.date} UTC, {result.rounds} turns, load average {load}.",
+        "",
+        "| | CPU ms | wall ms | MiB | ratio | difference | |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for name, measured in result.sides.items():
+        if measured.skipped or measured.cpu is None or measured.wall is None:
+            lines.append(f"| {name} | skipped |  |  |  |  | {measured.skipped} |")
+            continue
+        ratio = ""
+        if measured.ratio:
+            ratio = "×".join(
+                (f"{measured.ratio[1]:.2f} ", f" [{measured.ratio[0]:.2f}–{measured.ratio[2]:.2f}]")
+            )
+            ratio = ratio.replace(" × ", "× ")
+        difference = "" if measured.difference is None else f"{measured.difference:.1e}"
+        if measured.agrees is False:
+            difference = f"**{difference}, too much**"
+        note = measured.note
+        if measured.parameters:
+            note = "; ".join(filter(None, (f"{measured.parameters:,} parameters", note)))
+        peak = "" if measured.peak is None or name.startswith(LIMIT) else number(measured.peak)
+        cells = (name, spread(measured.cpu), spread(measured.wall), peak, ratio, difference, note)
+        lines.append("| " + " | ".join(cells) + " |")
+    for peer, time in row.recorded.items():
+        lines.append(f"| {peer}, recorded elsewhere | {number(time)} |  |  |  |  |  |")
+    return "\n".join(lines) + "\n"
+
+
+def _profile(results: Results) -> str:
+    lines = ["### Where the paper-size vSHARP step spends its time", "", "| operator | calls | ms |"]
+    lines += ["|---|---:|---:|"]
+    lines += [f"| `{name}` | {calls} | {number(time)} |" for name, calls, time in results.profile]
+    return "\n".join(lines) + "\n"

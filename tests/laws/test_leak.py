@@ -31,7 +31,7 @@ from noref.methods import (
     View,
     Weighted,
 )
-from noref.networks import ISTANet
+from noref.networks import ISTANet, Network, RefinedMaps
 from noref.physics import cartesian
 from noref.sampling.density import sampling_density
 from noref.sampling.partition import Partition
@@ -65,6 +65,7 @@ INSTANCES: dict[str, Callable[[], Method]] = {
     "multioperator": lambda: MultiOperator(Subset()),
     "refinement of multioperator": lambda: Refinement(MultiOperator(Subset())),
     "parallel": lambda: Parallel(Subset()),
+    "parallel refinement": lambda: Parallel(Refinement(Subset())),
     "parallel joint": lambda: Parallel(Joint(target=Split(), proxy=Supervised())),
 }
 """Every method that learns from targets."""
@@ -178,9 +179,14 @@ def poisoned(dataset: Dataset, coils: int) -> Dataset:
     return Dataset(slices, dataset.how)
 
 
-def train(folder: Path, method: Method, dataset: Dataset, others: Dataset | None) -> nn.Module:
+def untrained() -> Network:
+    """A network that learns maps too, where there are several coils."""
     torch.manual_seed(0)
-    network = ISTANet(phases=2, features=4)
+    return RefinedMaps(ISTANet(phases=2, features=4), features=2, pools=1)
+
+
+def train(folder: Path, method: Method, dataset: Dataset, others: Dataset | None) -> nn.Module:
+    network = untrained()
     settings = Training(epochs=2, batch=2, warmup=0, device="cpu")
     method.minimise(Objective(kspace={"nmse": 1.0}))
     Engine(folder, method, network, settings, targets=dataset, proxies=others).run()
@@ -195,8 +201,7 @@ def test_what_training_may_not_see_changes_no_bit_of_the_weights(
     clean, others = targets(coils), proxies(coils) if "joint" in name else None
     first = train(tmp_path / "first", INSTANCES[name](), clean, others)
     second = train(tmp_path / "second", INSTANCES[name](), poisoned(clean, coils), others)
-    torch.manual_seed(0)
-    start = ISTANet(phases=2, features=4).state_dict()
+    start = untrained().state_dict()
     for key, weight in first.state_dict().items():
         assert bool(weight.isfinite().all())
         assert torch.equal(weight, second.state_dict()[key]), key

@@ -28,8 +28,8 @@ GLOSSARY = {
     "the volume's maximum. Higher is better; 1 is equal.",
     "NMSE": "Squared error over the squared norm of the reference volume. Lower is better.",
     "NMAE": "Sum of the absolute errors over that of the reference volume. Lower is better.",
-    "HFEN₁": "The same of edges: of images filtered with a 15×15 Laplacian of Gaussian, σ = 2.5 pixels. Lower is "
-    "better.",
+    "HFEN₁": "The same of edges: of images filtered with a 15×15 Laplacian of Gaussian, σ = 2.5 pixels. "
+    "Lower is better.",
     "Ceiling": "The PSNR that a perfect, noise-free reconstruction would reach: the reference has noise too. "
     "Estimated from the outermost k-space; higher where signal reaches there.",
 }

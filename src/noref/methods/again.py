@@ -10,7 +10,7 @@ from torch import Tensor
 from noref.errors import NorefError
 from noref.methods.base import Around, Further, Method, View, Views
 from noref.networks.base import Estimate
-from noref.sampling.offsets import mask_bank
+from noref.sampling.bank import mask_bank
 from noref.scan import Role, Scan
 from noref.seeding import Key
 
@@ -18,7 +18,7 @@ from noref.seeding import Key
 class Again(Around):
     """Adds a term on `f(A_Ω̃ x̂)` to the inner method's loss, Ω̃ another mask of the kind, x̂ an estimate.
 
-    Ω̃ is drawn from the masks of all targets; where all have one evenly spaced mask, from its shifted offsets.
+    Ω̃ is drawn from the masks of all targets; where all have one, from others like it (`mask_bank`).
     Proxies bring references, and are graded by those alone.
 
     Args:

@@ -15,7 +15,7 @@ from noref.errors import NorefError
 from noref.methods.base import Around, Losses, Method, View, Views, graded_images
 from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
-from noref.sampling.offsets import mask_bank
+from noref.sampling.bank import mask_bank
 from noref.scan import Role, Scan, coil_maps, padding_of
 from noref.seeding import Key
 
@@ -30,8 +30,8 @@ class Refinement(Around):
 
     `ŷ = Ω·y + (1 − Ω)·F S x̂`, x̂ the teacher's image of Ω·y, is undersampled by a mask Ω̃ of the acquisition's
     kind and handed to the inner method. Acquired samples never change, and held-out ones are guessed like any
-    that were never measured. Ω̃ is drawn from the masks of all scans; where all have one evenly spaced mask,
-    from its shifted offsets.
+    that were never measured. Ω̃ is drawn from the masks of all scans; where all have one, from others like it
+    (`mask_bank`).
 
     Args:
         inner: what to show of the refined scan, in further passes too. What counts how much is its choice in

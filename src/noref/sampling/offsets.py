@@ -1,8 +1,8 @@
-"""The masks that an acquisition could have had: those of all scans, or the shifted offsets of one."""
+"""The other masks that an acquisition with one evenly spaced mask could have had: its shifted offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,15 +23,6 @@ _ROUNDED = 0.5
 
 _CHANCE = 0.025
 """Largest chance with which random lines would be as close to the grid as those found."""
-
-
-def mask_bank(masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> dict[tuple[int, int], Sequence[Tensor]]:
-    """The masks to draw another one from: those of all scans, or the offsets of the one that they share.
-
-    Args:
-        masks: bool `(ky, kx)`, Ω∖Γ of every scan of a data set, by shape.
-    """
-    return {shape: shifted_offsets(of_shape) or of_shape for shape, of_shape in masks.items()}
 
 
 def shifted_offsets(masks: Sequence[Tensor]) -> list[Tensor]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from noref.errors import NorefError
 from noref.networks.base import Estimate, Network
@@ -125,10 +124,7 @@ class ISTANet(Network):
         image, adjoint = image[:, : self.channels], adjoint[:, : self.channels]
         penalty = kspace.real.new_zeros(kspace.shape[0])
         for phase in self.phases:
-            if self.checkpointing and torch.is_grad_enabled():
-                image, symmetry = checkpoint(phase, image, adjoint, encoding, use_reentrant=False)
-            else:
-                image, symmetry = phase(image, adjoint, encoding)
+            image, symmetry = self.run(phase, image, adjoint, encoding)
             penalty = penalty + symmetry
         if self.channels == 1:
             image = torch.cat((image, torch.zeros_like(image)), 1)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from noref.errors import NorefError
-from noref.networks.base import Estimate, Network
-from noref.networks.start import Start, adjoint_image, check_channels, first_kspace
-from noref.physics import Encoding, to_complex
+from noref.networks.kspace import KSpaceNetwork
+from noref.networks.start import Start
+from noref.physics import Encoding
 
 
 def _stack(layers: int, features: int, channels: int) -> nn.Sequential:
@@ -46,14 +46,7 @@ class Iteration(nn.Module):
         self.image = _stack(layers, features, channels)
 
     def forward(self, kspace: Tensor, measured: Tensor, mask: Tensor, full: Encoding) -> Tensor:
-        """The next k-space, real `(batch, coils, ky, kx, 2)`.
-
-        Args:
-            kspace: the one before.
-            measured: `y`, of the same shape.
-            mask: bool `(batch, 1, ky, kx, 1)`.
-            full: `F S`.
-        """
+        """The next k-space; see `KSpaceNetwork`."""
         # Pairs that stand last are already what convolutions work in, channels last.
         coils = kspace.flatten(0, 1).permute(0, 3, 1, 2)
         predicted = self.kspace(coils).permute(0, 2, 3, 1).reshape(kspace.shape)
@@ -62,7 +55,7 @@ class Iteration(nn.Module):
         return torch.where(mask, measured, full.forward_pairs(image))
 
 
-class KIKINet(Network):
+class KIKINet(KSpaceNetwork):
     """KIKI-Net: convolutions in k-space and in the image in turn, each followed by data consistency.
 
     Published for one coil, each network trained after the one before; here all at once. The coils are a batch
@@ -91,22 +84,11 @@ class KIKINet(Network):
         start: Start = "adjoint",
         checkpointing: bool = False,
     ) -> None:
-        super().__init__()
-        check_channels("KIKINet", channels)
+        super().__init__(channels, start)
         if layers < 2:
             raise NorefError(f"KIKINet: layers is {layers}; give 2 or more")
-        self.channels, self.checkpointing = channels, checkpointing
-        self.start: Start = start
+        self.checkpointing = checkpointing
         self.iterations = nn.ModuleList(Iteration(layers, features, channels) for _ in range(iterations))
-
-    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
-        """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
-        adjoint = adjoint_image("KIKINet", self.channels, kspace, encoding)
-        measured, mask, full = torch.view_as_real(kspace), encoding.mask[:, None, :, :, None], encoding.full()
-        filled = first_kspace(kspace, adjoint, encoding, self.start)
-        for iteration in self.iterations:
-            filled = self.run(iteration, filled, measured, mask, full)
-        return Estimate(to_complex(full.adjoint_pairs(filled)), encoding)
 
     def blocks(self) -> Iterable[nn.Module]:
         """The iterations; all of one shape, so that one compilation serves them all."""

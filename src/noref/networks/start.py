@@ -53,16 +53,3 @@ def first_image(kspace: Tensor, adjoint: Tensor, encoding: Encoding, start: Star
     if start == "sense" and encoding.coils > 1:
         return encoding.solve_pairs(adjoint, _DAMPING, iterations=_ITERATIONS, tolerance=0)
     return adjoint
-
-
-def first_kspace(kspace: Tensor, adjoint: Tensor, encoding: Encoding, start: Start) -> Tensor:
-    """The first k-space, real `(batch, coils, ky, kx, 2)`: the samples, and the first image's beside them.
-
-    With `adjoint`, and for one coil, the samples alone and zeros.
-    """
-    measured = torch.view_as_real(kspace)
-    if start == "adjoint" or encoding.coils == 1:
-        return measured
-    image = first_image(kspace, adjoint, encoding, start)
-    mask = encoding.mask[:, None, :, :, None]
-    return torch.where(mask, measured, encoding.full().forward_pairs(image))

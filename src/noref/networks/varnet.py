@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from noref.networks.base import Estimate, Network
-from noref.networks.start import Start, adjoint_image, check_channels, first_kspace
+from noref.networks.kspace import KSpaceNetwork
+from noref.networks.start import Start
 from noref.networks.unet import NormUNet
-from noref.physics import Encoding, to_complex
+from noref.physics import Encoding
 
 
 class Cascade(nn.Module):
@@ -22,19 +22,12 @@ class Cascade(nn.Module):
         self.unet = NormUNet(channels, features, pools)
 
     def forward(self, kspace: Tensor, measured: Tensor, mask: Tensor, full: Encoding) -> Tensor:
-        """The next k-space, real `(batch, coils, ky, kx, 2)`.
-
-        Args:
-            kspace: the one before.
-            measured: `y`, of the same shape.
-            mask: bool `(batch, 1, ky, kx, 1)`.
-            full: `F S`.
-        """
+        """The next k-space; see `KSpaceNetwork`."""
         correction = full.forward_pairs(self.unet(full.adjoint_pairs(kspace)))
         return kspace - self.weight * mask * (kspace - measured) + correction
 
 
-class VarNet(Network):
+class VarNet(KSpaceNetwork):
     """E2E VarNet: every cascade corrects the k-space of all coils by what a U-Net makes of their image.
 
     Data consistency is soft: samples are drawn towards the measured ones, by learned weights. The published
@@ -62,23 +55,9 @@ class VarNet(Network):
         deep_supervision: bool = False,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__()
-        check_channels("VarNet", channels)
-        self.channels = channels
-        self.start: Start = start
+        super().__init__(channels, start)
         self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
         self.cascades = nn.ModuleList(Cascade(features, pools, channels) for _ in range(cascades))
-
-    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
-        """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
-        adjoint = adjoint_image("VarNet", self.channels, kspace, encoding)
-        measured, mask, full = torch.view_as_real(kspace), encoding.mask[:, None, :, :, None], encoding.full()
-        refined = [first_kspace(kspace, adjoint, encoding, self.start)]
-        for cascade in self.cascades:
-            refined.append(self.run(cascade, refined[-1], measured, mask, full))
-        steps = refined[1:-1] if self.deep_supervision else []
-        *images, image = (to_complex(full.adjoint_pairs(k)) for k in (*steps, refined[-1]))
-        return Estimate(image, encoding, tuple(images))
 
     def blocks(self) -> Iterable[nn.Module]:
         """The cascades; all of one shape, so that one compilation serves them all."""

@@ -99,6 +99,9 @@ def _quick(rows: list[Row], options: argparse.Namespace) -> int:
     """Names what got slower."""
     before = Results.load(options.results / f"{options.device}.json", options.device)
     chosen = [row for row in rows if row.quick or options.rows]
+    for row in chosen:
+        if row.name not in before.rows:
+            print(f"{row.name}: no figures to compare with; run it without --quick first")
     found = slower(chosen, before.rows, functools.partial(_measured, options=options, seconds=3))
     for name, times in found.items():
         print(

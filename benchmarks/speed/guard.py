@@ -15,8 +15,10 @@ ALLOWED = 1.15
 
 
 def quick_sides(row: Row) -> Row:
-    """A row without its bf16 sides."""
-    return replace(row, sides=tuple(side for side in row.sides if "bf16" not in side.name))
+    """A row without its bf16 sides, and without peers where the convolutions alone tell how fast it is."""
+    single = tuple(side for side in row.sides if "bf16" not in side.name)
+    limited = tuple(side for side in single if side.name.startswith(LIMIT))
+    return replace(row, sides=(row.sides[0], *limited) if limited else single)
 
 
 def slowdown(before: Result, now: Result, ours: str) -> float | None:

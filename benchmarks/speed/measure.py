@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -96,8 +96,7 @@ class _Worker:
 
     def hear(self) -> dict[str, Any]:
         """The next answer; what it died of if there is none."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = cast(IO[str], self.process.stdout).readline()
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
@@ -106,7 +105,6 @@ class _Worker:
 
     def ask(self, question: str) -> dict[str, Any]:
         """An answer to a question."""
-        assert self.process.stdin is not None
         print(question, file=self.process.stdin, flush=True)
         return self.hear()
 

@@ -39,7 +39,7 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MIB
 
 
-def _timed(work: Work, device: str, repeat: int) -> dict[str, float]:
+def timed(work: Work, device: str, repeat: int) -> dict[str, float]:
     """Milliseconds of CPU and wall time of one pass; on a GPU the wall time is that between its events."""
     if device == "cuda":
         event: Any = torch.cuda.Event  # has no types
@@ -61,7 +61,7 @@ def _timed(work: Work, device: str, repeat: int) -> dict[str, float]:
     }
 
 
-def _memory(work: Work, device: str, imported: float) -> dict[str, float | None]:
+def memory(work: Work, device: str, imported: float) -> dict[str, float | None]:
     """Peak in MiB over what the imports took; a program that is called does not tell."""
     if device == "cuda":
         return {"peak": torch.cuda.max_memory_allocated() / _MIB}
@@ -97,12 +97,12 @@ def serve(row: str, side: str, setting: Setting, questions: TextIO, answers: Tex
     for line in questions:
         command, _, argument = line.strip().partition(" ")
         if command == "pass":
-            answer(**_timed(work, setting.device, int(argument)))
+            answer(**timed(work, setting.device, int(argument)))
         elif command == "output" and work.output is not None:
             np.save(argument, work.output())
             answer(saved=argument)
         else:
-            answer(**_memory(work, setting.device, imported))
+            answer(**memory(work, setting.device, imported))
 
 
 def main() -> None:

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.speed import page
+from benchmarks.speed import page, worker
 from benchmarks.speed.guard import slowdown, slower
 from benchmarks.speed.limit import recorded, replayed
 from benchmarks.speed.measure import Measured, Result, measure, three
+from benchmarks.speed.profile import profiled
 from benchmarks.speed.results import FOLDER, Results
-from benchmarks.speed.row import Row, Setting, Side, relative
+from benchmarks.speed.row import Row, Setting, Side, Work, relative
 from benchmarks.speed.rows import ROWS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -67,6 +68,34 @@ def test_a_side_says_what_is_missing() -> None:
     side = Side("peer", lambda setting: pytest.fail(str(setting)), ("json", "no_such_peer"))
     assert side.missing() == "no_such_peer cannot be imported: No module named 'no_such_peer'"
     assert not Side("noref", side.build).missing()
+
+
+def test_a_gpu_is_timed_by_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            done.append("event")
+
+        def elapsed_time(self, end: Event) -> float:
+            assert end is not self
+            return 6.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("wait"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20)
+    work = Work(lambda: done.append("work"))
+    assert worker.timed(work, "cuda", 2)["wall"] == 3.0
+    assert done == ["wait", "event", "work", "work", "event", "wait"]
+    assert worker.memory(work, "cuda", imported=100.0) == {"peak": 3.0}
+
+
+def test_a_pass_is_profiled(tmp_path: Path) -> None:
+    operators = profiled(ROWS["vsharp-paper"], Setting(tmp_path, small=True))
+    assert any("conv" in name and calls > 0 and time > 0 for name, calls, time in operators)
 
 
 def test_convolutions_are_counted_once_with_checkpoints() -> None:

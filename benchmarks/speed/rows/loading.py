@@ -12,13 +12,14 @@ from noref.data.files import open_scans
 from noref.data.prepare import Preparation
 from noref.formats import fastmri
 from noref.methods import Split
-from noref.scan import Scan
+from noref.scan import Role, Scan
 from noref.training.steps import Steps
 
 from ..problem import Problem
 from ..row import Row, Setting, Side, Work
 
 _SLICES = 3
+_PREPARATION = Preparation.model_validate({"holdout": 0})
 
 
 def _file(setting: Setting, owner: str) -> Path:
@@ -42,9 +43,12 @@ def _file(setting: Setting, owner: str) -> Path:
     return path
 
 
-def _noref(setting: Setting) -> Work:
-    path = _file(setting, "noref")
-    targets = Dataset(open_scans(str(path)), Preparation.model_validate({"holdout": 0}), cache_gb=0)
+def _dataset(setting: Setting, owner: str) -> Dataset:
+    return Dataset(open_scans(str(_file(setting, owner))), _PREPARATION, cache_gb=0)
+
+
+def _steps(targets: Dataset) -> Work:
+    """What a loading process does: a scan, divided into what is shown and what is graded, and stacked."""
     steps = Steps(Split(), targets, None, batch=1)
     numbers = cycle(range(_SLICES))
 
@@ -52,6 +56,18 @@ def _noref(setting: Setting) -> Work:
         steps.step(next(numbers))
 
     return Work(run)
+
+
+def _raw(setting: Setting) -> Work:
+    return _steps(_dataset(setting, "raw"))
+
+
+def _prepared(setting: Setting) -> Work:
+    from noref.data.store import PreparedDataset, Store, write_store
+
+    folder, dataset = setting.folder / "store", _dataset(setting, "prepared")
+    write_store(folder, map(dataset.prepared, range(_SLICES)), _PREPARATION, Role.TARGET)
+    return _steps(PreparedDataset(Store(folder), _PREPARATION, Role.TARGET))
 
 
 def _fastmri(setting: Setting) -> Work:
@@ -77,9 +93,10 @@ def _read(setting: Setting) -> Work:
 ROWS = (
     Row(
         "load",
-        "load one slice, 15 coils 640×320, with split and maps",
+        "loading one slice, 15 coils 640×320, with split and maps",
         (
-            Side("noref, raw file", _noref, repeat=3),
+            Side("noref, raw file", _raw, repeat=3),
+            Side("noref, prepared store", _prepared, ("noref.data.store",), repeat=3),
             Side("fastMRI", _fastmri, ("fastmri",), repeat=3, why="no split, no maps"),
             Side("k-space alone", _read, repeat=3, why="read by h5py, no more"),
         ),

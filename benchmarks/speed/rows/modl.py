@@ -11,7 +11,7 @@ from torch import Tensor
 from noref.networks import MoDL
 
 from ..row import Row, Setting, Side, Work
-from ..steps import copy_convolutions, network_sides, problem, seeded, work
+from ..steps import BOTH, copy_convolutions, network_sides, problem, seeded, work
 
 _CG, _CONVERGED = 20, 80
 """Iterations of a step, and those after which both have converged, wherever they began."""
@@ -46,17 +46,18 @@ def _deepinverse(setting: Setting) -> Work:
         trainable_params=["stepsize"],
         unfold=True,
     )
-    kspace = torch.view_as_real(given.kspace[None]).permute(0, 4, 1, 2, 3).contiguous()
+    kspace = torch.view_as_real(given.kspace[None]).permute(0, 4, 1, 2, 3).contiguous().to(setting.device)
     scan = {"mask": given.mask.float(), "coil_maps": given.maps[None]}
+    network, target = network.to(setting.device), given.target[None].to(setting.device)
 
     def step(cg: int) -> Work:
-        physics = MultiCoilMRI(**scan, img_size=None, max_iter=cg, tol=_TOLERANCE)
+        physics = MultiCoilMRI(**scan, img_size=None, max_iter=cg, tol=_TOLERANCE).to(setting.device)
 
         def images() -> list[Tensor]:
             pairs = network(kspace, physics)
             return [torch.complex(pairs[:, 0], pairs[:, 1])]
 
-        return work(network, images, given.target[None])
+        return work(network, images, target)
 
     return replace(step(_CG), output=step(_CONVERGED).output)
 
@@ -67,7 +68,14 @@ ROWS = (
         "MoDL 5 unrolls, DnCNN 5×64, CG, 1-D masks, step",
         network_sides(
             _modl,
-            Side("DeepInverse", _deepinverse, ("deepinv",), tolerance=1e-4, why="same weights"),
+            Side(
+                "DeepInverse",
+                _deepinverse,
+                ("deepinv",),
+                tolerance=1e-4,
+                devices=BOTH,
+                why="same weights",
+            ),
             compared=functools.partial(_modl, cg=_CONVERGED),
         ),
         target=1500,

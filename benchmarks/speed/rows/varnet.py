@@ -11,7 +11,7 @@ from noref.networks import VarNet
 from noref.physics import ifft2c
 
 from ..row import Row, Setting, Side, Work
-from ..steps import copy_convolutions, network_sides, problem, seeded, work
+from ..steps import BOTH, copy_convolutions, network_sides, problem, seeded, work
 
 
 def _varnet(setting: Setting) -> VarNet:
@@ -23,9 +23,9 @@ class _Given(nn.Module):
 
     def __init__(self, maps: Tensor) -> None:
         super().__init__()
-        self.maps = maps
+        self.register_buffer("maps", maps)
 
-    def forward(self, *_: Any) -> Tensor:
+    def forward(self, *_: Any) -> Any:
         return self.maps
 
 
@@ -43,8 +43,9 @@ class _Negated(nn.Module):
 def _step(network: nn.Module, cascades: nn.ModuleList, setting: Setting) -> Work:
     """A peer's step, which ends in the combination by the maps as noref's does, not in the coils' RSS."""
     given = problem(setting)
-    kspace, maps = torch.view_as_real(given.kspace[None]), given.maps[None]
-    mask, target = given.mask[None, None, :, :, None], given.target[None]
+    tensors = given.kspace, given.mask[None, :, :, None], given.maps, given.target
+    kspace, mask, maps, target = (tensor[None].to(setting.device) for tensor in tensors)
+    network = network.to(setting.device)
     last: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -54,7 +55,7 @@ def _step(network: nn.Module, cascades: nn.ModuleList, setting: Setting) -> Work
     cascades[-1].register_forward_hook(keep)
 
     def images() -> list[Tensor]:
-        network(kspace, mask)
+        network(torch.view_as_real(kspace), mask)
         return [(maps.conj() * ifft2c(torch.view_as_complex(last.pop()))).sum(1)]
 
     return work(network, images, target)
@@ -89,8 +90,21 @@ ROWS = (
         "E2E VarNet 8 cascades, 18 channels, step",
         network_sides(
             _varnet,
-            Side("fastMRI", _fastmri, ("fastmri",), tolerance=1e-4, why="same weights and maps"),
-            Side("MONAI", _monai, ("monai",), why="its own U-Net of as many features, other weights"),
+            Side(
+                "fastMRI",
+                _fastmri,
+                ("fastmri",),
+                tolerance=1e-4,
+                devices=BOTH,
+                why="same weights and maps",
+            ),
+            Side(
+                "MONAI",
+                _monai,
+                ("monai",),
+                devices=BOTH,
+                why="its own U-Net of as many features, other weights",
+            ),
         ),
         target=3200,
         recorded={"fastMRI": 3880, "DIRECT": 3850, "MONAI": 4095},

@@ -26,7 +26,7 @@ def test_the_recipes_are_there() -> None:
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_every_recipe_is_built(recipe: str) -> None:
-    config = load_config(recipe, ["data.target.path=scans"])
+    config = load_config(recipe, ["data.target.path=scans", "data.proxy.path=proxies"])
     method, network = build_method(config), build_network(config)
     inside = [module for module in method.modules() if isinstance(module, Method)]
     assert all(module.objective == config.loss for module in inside)

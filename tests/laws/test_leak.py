@@ -31,7 +31,8 @@ from noref.methods import (
     View,
     Weighted,
 )
-from noref.networks import ISTANet, Network, RefinedMaps
+from noref.networks import ISTANet, Network
+from noref.networks.refinedmaps import RefinedMaps
 from noref.physics import cartesian
 from noref.sampling.density import sampling_density
 from noref.sampling.partition import Partition

@@ -41,7 +41,7 @@ def tiny(recipe: str, folder: Path, *overrides: str) -> Config:
     """A recipe made tiny, with the data and the model it needs, that trains into `folder/run`."""
     given = [*TINY, f"output={folder / 'run'}"]
     full = ["mask=random2d", "acceleration=2", "acs=4"]
-    shipped = load_config(recipe, ["data.target.path=unknown"])
+    shipped = load_config(recipe, ["data.target.path=unknown", "data.proxy.path=unknown"])
     method = shipped.method["name"]
     if recipe == "supervised":
         path = write_proxies(folder / "full")

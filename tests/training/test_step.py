@@ -239,10 +239,26 @@ def test_an_epoch_visits_every_target_once() -> None:
         assert {visit.epoch for visit in visits if visit.role is Role.TARGET} == {epoch}
 
 
-@pytest.mark.parametrize(("mixing", "number"), [(0, 1), (0.5, 2), (1, 3)])
-def test_a_step_holds_both_roles(mixing: float, number: int) -> None:
-    plan = Steps(joint(), targets(6), proxies(4), batch=4, mixing=mixing).plan(0)
-    assert sum(visit.role is Role.PROXY for chunk in plan for visit in chunk) == number
+@pytest.mark.parametrize(("batch", "mixing"), [(4, 0.5), (4, 0.1), (4, 0.9), (5, 0.5), (2, 0.3), (8, 1 / 3)])
+def test_the_share_of_proxies_holds_over_steps(batch: int, mixing: float) -> None:
+    steps = Steps(joint(), targets(6), proxies(4), batch=batch, mixing=mixing)
+    visits = [[visit for chunk in steps.plan(step) for visit in chunk] for step in range(60)]
+    assert all(len(of_step) == batch for of_step in visits)
+    proxied = [sum(visit.role is Role.PROXY for visit in of_step) for of_step in visits]
+    assert max(proxied) - min(proxied) <= 1
+    assert abs(sum(proxied) - 60 * batch * mixing) < 1
+    for role, count in ((Role.TARGET, 6), (Role.PROXY, 4)):
+        seen = [(visit.epoch, visit.index) for of_step in visits for visit in of_step if visit.role is role]
+        assert len(set(seen)) == len(seen)
+        assert max(epoch for epoch, _ in seen) == (len(seen) - 1) // count
+    first = {v.index for of_step in visits[: steps.per_epoch] for v in of_step if v.role is Role.TARGET}
+    assert first == set(range(6))
+
+
+@pytest.mark.parametrize("mixing", [0.0, 1.0])
+def test_a_share_that_leaves_one_role_out_is_refused(mixing: float) -> None:
+    with pytest.raises(NorefError, match=f"mixing={mixing:g}: a step needs targets and proxies"):
+        Steps(joint(), targets(6), proxies(4), batch=4, mixing=mixing)
 
 
 def test_a_batch_of_one_cannot_hold_both_roles() -> None:

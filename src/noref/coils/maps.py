@@ -63,7 +63,8 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
     if method == "espirit" and min(lines, samples) < MIN_LINES:
         raise NorefError(
             f"{scan.id}: ESPIRiT needs {MIN_LINES} fully sampled central lines, found {lines} × {samples}; "
-            "give a separate calibration scan, take maps from the low-resolution images (acs), or learn them"
+            "give a separate calibration scan, or take maps from the low-resolution images (maps=acs), which "
+            "network.refine_maps=true improves"
         )
     if lines * samples == 0:
         raise NorefError(

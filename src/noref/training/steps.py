@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import get_worker_info
@@ -26,7 +28,8 @@ class Visit:
 class Steps(TorchDataset[list[Views] | NorefError]):
     """The steps of a training, as a pure function of their number: step `t` is the same whenever it is asked.
 
-    A step holds `batch` scans, a share of them proxies, whatever their shapes. Scans of one role and shape
+    A step holds `batch` scans, a share of them proxies (over several steps, where the batch cannot be divided
+    so), whatever their shapes. Scans of one role and shape
     are stacked in micro-batches; these are dealt out to the ranks, each of which gets equally many, padded
     by idle ones.
 
@@ -63,25 +66,36 @@ class Steps(TorchDataset[list[Views] | NorefError]):
         self.micro_batch = micro_batch or batch
         given = {Role.TARGET: targets, Role.PROXY: proxies}
         self.sets = {role: dataset for role, dataset in given.items() if dataset is not None}
-        number_of_proxies = round(mixing * batch) if targets and proxies else (batch if proxies else 0)
-        if targets and proxies:
+        self.batch, self.mixing = batch, Fraction(int(proxies is not None))
+        if targets is not None and proxies is not None:
             if batch < 2:
                 raise NorefError("training.batch=1: a step needs a target and a proxy; give at least 2")
-            number_of_proxies = min(max(number_of_proxies, 1), batch - 1)
-        self.numbers = {Role.PROXY: number_of_proxies, Role.TARGET: batch - number_of_proxies}
+            if not 0 < mixing < 1:
+                raise NorefError(
+                    f"training.mixing={mixing:g}: a step needs targets and proxies; give a share between "
+                    "0 and 1, or leave out the data of one role"
+                )
+            self.mixing = Fraction(mixing).limit_denominator(1000)
 
     @property
     def per_epoch(self) -> int:
         """Steps until every target (without targets, every proxy) has been visited once, rounded up."""
-        role = Role.TARGET if Role.TARGET in self.sets else Role.PROXY
-        return -(-len(self.sets[role]) // self.numbers[role])
+        if Role.TARGET in self.sets:
+            return math.ceil(len(self.sets[Role.TARGET]) / (self.batch * (1 - self.mixing)))
+        return math.ceil(len(self.sets[Role.PROXY]) / self.batch)
+
+    def _before(self, step: int) -> dict[Role, int]:
+        """Scans of each role in all steps before one: their share holds over steps, whatever the batch."""
+        proxies = math.floor(step * self.batch * self.mixing)
+        return {Role.TARGET: step * self.batch - proxies, Role.PROXY: proxies}
 
     def plan(self, step: int) -> list[list[Visit]]:
         """The micro-batches of a step, over all ranks; those of targets first."""
         stacks: dict[tuple[Role, tuple[int, ...]], list[Visit]] = {}
+        before, after = self._before(step), self._before(step + 1)
         for role, dataset in self.sets.items():
-            number = self.numbers[role]
-            for index, epoch in visits(len(dataset), self.seed, role, step * number, number):
+            number = after[role] - before[role]
+            for index, epoch in visits(len(dataset), self.seed, role, before[role], number):
                 stacks.setdefault((role, dataset.buckets[index]), []).append(Visit(role, index, epoch))
         chunks = []
         for stack in stacks.values():

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -65,3 +66,15 @@ def as_rank(rank: int, world: int, port: int) -> None:
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
+
+
+def both(task: Callable[[int, int, Path], None], folder: Path) -> None:
+    """Runs `task(rank, port, folder)` in two processes, which both must end well."""
+    port = free_port()
+    processes = [SPAWN.Process(target=task, args=(rank, port, folder)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]

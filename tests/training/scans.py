@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from synthetic import scan, undersampled
 
@@ -15,7 +16,7 @@ from noref.data.prepare import Preparation
 from noref.methods import Joint, Method, Refinement, Split, Subset, Supervised
 from noref.networks import ISTANet, Network
 from noref.scan import Role
-from noref.training import Engine, Training
+from noref.training import Engine, Interrupted, Training
 
 SHAPES = ((20, 16), (16, 18))
 
@@ -73,6 +74,20 @@ def engine(
     method = Subset() if method is None else method
     net = network() if net is None else net
     return Engine(folder, method, net, settings(**changes), targets=data, proxies=others, validation=data)
+
+
+def stop_at(step: int, trained: Engine) -> None:
+    """Trains until a step is logged, and saves."""
+    write = trained.log
+
+    def watched(row: Mapping[str, Any]) -> None:
+        write(row)
+        if trained.progress.taken == step:
+            trained._ask()
+
+    trained.log = watched  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        trained.run()
 
 
 def weights(trained: Engine) -> dict[str, torch.Tensor]:

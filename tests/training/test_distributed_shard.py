@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ranks import SPAWN, as_rank, free_port
-from scans import apart, engine, log, proxies, settings, targets, weights
+from ranks import as_rank, both
+from scans import apart, engine, log, proxies, settings, stop_at, targets, weights
 
 from noref.errors import NorefError
 from noref.methods import Joint, Parallel, Refinement, Split, Subset, Supervised
 from noref.networks import VSHARP, ISTANet, MoDL
 from noref.networks.refinedmaps import RefinedMaps
 from noref.seeding import Key
-from noref.training import Engine, Interrupted
+from noref.training import Engine
 from noref.training.distributed import process_group, rank, wrap
 from noref.training.gradient import accumulate
 from noref.training.sharding import assembled, is_sharded, shard
@@ -51,20 +50,6 @@ def twins(folder: Path, *, shard: bool) -> Engine:
     return engine(folder, Parallel(Split()), network, data=targets(3), **given)
 
 
-def stop(trained: Engine) -> None:
-    """Trains until the third step is logged, and saves."""
-    write = trained.log
-
-    def watched(row: Mapping[str, Any]) -> None:
-        write(row)
-        if trained.progress.taken == STOP:
-            trained._ask()
-
-    trained.log = watched  # type: ignore[method-assign]
-    with pytest.raises(Interrupted):
-        trained.run()
-
-
 def finished(trained: Engine, resume: bool = False) -> Engine:
     if resume:
         trained.resume()
@@ -86,7 +71,7 @@ def gradient(trained: Engine) -> dict[str, torch.Tensor]:
 def train_on_rank(number: int, port: int, folder: Path) -> None:
     as_rank(number, 2, port)
     with process_group(torch.device("cpu")):
-        stop(staged(folder / "two", shard=True))
+        stop_at(STOP, staged(folder / "two", shard=True))
         sharded = finished(staged(folder / "one", shard=True), resume=True)
         assert is_sharded(sharded.step)
         held = sum(p.to_local().numel() for p in sharded.step.parameters())
@@ -99,15 +84,8 @@ def train_on_rank(number: int, port: int, folder: Path) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[int]]:
     """What two processes learn; and how many weights each of them holds."""
     folder = tmp_path_factory.mktemp("sharded")
-    stop(staged(folder / "one", shard=False))
-    port = free_port()
-    processes = [SPAWN.Process(target=train_on_rank, args=(rank, port, folder)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        process.kill()
-    assert [process.exitcode for process in processes] == [0, 0]
+    stop_at(STOP, staged(folder / "one", shard=False))
+    both(train_on_rank, folder)
     (found, first), (nothing, second) = (torch.load(folder / f"rank-{r}.pt") for r in range(2))
     assert not any(nothing.values()), "weights for the second rank, which writes none"
     return folder, found, [first, second]

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import socket
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import pytest
 import torch
-from scans import apart, engine, joint, log, network, proxies, refined, same, targets, weights
+from ranks import as_rank, both
+from scans import apart, engine, joint, log, network, proxies, refined, same, stop_at, targets, weights
 from synthetic import scan, undersampled
 
 from noref.data.dataset import Dataset
@@ -25,15 +19,13 @@ from noref.losses import Objective
 from noref.methods import Method, MultiMask, Parallel, Subset
 from noref.networks.refinedmaps import RefinedMaps
 from noref.scan import Role
-from noref.training import Engine, Interrupted
+from noref.training import Engine
 from noref.training.checkpoint import load_checkpoint
 from noref.training.distributed import barrier, process_group
 from noref.training.steps import Steps
 from noref.training.store import Origin, TeacherStore
 from noref.training.validate import score_holdout
 
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["noref", "torch._dynamo"])
 OWN = ("maps", "twins", "twins of maps")
 UNEVEN = ((20, 16), (20, 16), (20, 16), (20, 16), (16, 18))
 
@@ -172,16 +164,7 @@ def with_own_weights(folder: Path, name: str) -> Engine:
 
 def stopped_and_resumed(folder: Path, name: str) -> Engine:
     """The same, stopped after two steps and gone on with by a new engine."""
-    first = with_own_weights(folder, name)
-    original = first.log
-
-    def log_and_stop(row: Mapping[str, Any]) -> None:
-        original(row)
-        if first.progress.taken == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with mock.patch.object(first, "log", log_and_stop), pytest.raises(Interrupted):
-        first.run()
+    stop_at(2, with_own_weights(folder, name))
     barrier()  # the first process writes the checkpoint
     again = with_own_weights(folder, name)
     again.resume()
@@ -190,16 +173,9 @@ def stopped_and_resumed(folder: Path, name: str) -> Engine:
     return again
 
 
-def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
+def train_on_rank(rank: int, port: int, folder: Path) -> None:
     """What `torchrun` starts: a joint step with uneven ranks, then two stages of refinement, and Γ."""
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
+    as_rank(rank, 2, port)
     with process_group(torch.device("cpu")):
         stepped = one_step(folder / "step", micro_batch=2)
         padded = len(stepped.steps[0]), sum(float(v.share.sum()) == 0 for v in stepped.steps[0])
@@ -221,17 +197,7 @@ def train_on_rank(rank: int, world: int, port: int, folder: Path) -> None:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
     """The results of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [SPAWN.Process(target=train_on_rank, args=(r, 2, port, folder)) for r in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        if process.is_alive():
-            process.kill()
-    assert [process.exitcode for process in processes] == [0, 0]
+    both(train_on_rank, folder)
     return folder, [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import scans
 import torch
+from ranks import SPAWN
 from scans import apart, log, refined, same, targets, weights
 
 from noref.errors import NorefError
@@ -26,9 +27,6 @@ from noref.training import Engine, Interrupted
 from noref.training.step import Step
 from noref.training.store import TeacherStore
 from noref.training.validate import score_holdout
-
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["noref", "torch._dynamo"])
 
 
 def engine(folder: Path, method: Method | None = None, **changes: Any) -> Engine:

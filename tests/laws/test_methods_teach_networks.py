@@ -146,6 +146,11 @@ def test_every_network_learns_in_bfloat16(learner: str, tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in training.network.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("teacher", METHODS)
+def test_every_method_teaches_in_bfloat16(teacher: str, tmp_path: Path) -> None:
+    assert_taught(engine(tmp_path, method(teacher), "istanet", precision="bf16"))
+
+
 @pytest.mark.parametrize("learner", NETWORKS)
 def test_every_parameter_gets_a_gradient(learner: str, tmp_path: Path) -> None:
     """From one coil as well as from several."""

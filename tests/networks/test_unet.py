@@ -33,6 +33,8 @@ def count(net: nn.Module) -> int:
 
 def test_the_published_network_has_the_published_size() -> None:
     assert count(UNet(1, 1)) == 7_756_097
+    with torch.device("meta"):
+        assert count(UNet(1, 1, 256)) == 496_372_225
     # Two channels in (one more 3×3 kernel for 32 features) and out (one more 1×1 kernel with its bias).
     assert count(ImageUNet()) == 7_756_097 + 32 * 9 + 32 + 1
 

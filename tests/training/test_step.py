@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from scans import apart, engine, joint, lines, log, network, proxies, same, targets, weights
 from torch import Tensor
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from noref.errors import NorefError
-from noref.methods import Subset
+from noref.methods import Parallel, Subset, Supervised
 from noref.methods.base import Losses, Views
 from noref.networks import Network
 from noref.networks.istanet import Phase
@@ -264,3 +266,27 @@ def test_a_share_that_leaves_one_role_out_is_refused(mixing: float) -> None:
 def test_a_batch_of_one_cannot_hold_both_roles() -> None:
     with pytest.raises(NorefError, match="give at least 2"):
         Steps(joint(), targets(2), proxies(2), batch=1)
+
+
+def test_views_are_pinned_whole_and_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaders pin what has a method of this name; a tensor left out would make a GPU wait for its copy."""
+    pinned: list[int] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        copy = tensor.clone()
+        pinned.append(id(copy))
+        return copy
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    (views,) = Steps(Parallel(Supervised()), None, proxies(2, shapes=((20, 16),)), batch=2)[0]
+    there = pin_memory([views])[0]
+    ((_, (other,)),) = there.further
+    for before, after in ((views, there), (views.further[0][1][0], other)):
+        for field in fields(before):
+            value, kept = getattr(before, field.name), getattr(after, field.name)
+            if isinstance(value, Tensor):
+                assert id(kept) in pinned, field.name
+                assert torch.equal(kept, value)
+            elif field.name != "further":
+                assert kept == value
+    assert there.image is not None

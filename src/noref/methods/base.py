@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -165,6 +165,18 @@ class Views:
         """The same views on another device."""
         further = tuple((term, tuple(v.to(device) for v in views)) for term, views in self.further)
         return replace(on_device(self, device), further=further)
+
+    def pin_memory(self) -> Views:
+        """The same views in page-locked memory, from which a GPU copies while it computes.
+
+        PyTorch's loaders ask for it by this name.
+        """
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        pinned: dict[str, Any] = {
+            name: tensor.pin_memory() for name, tensor in tensors.items() if isinstance(tensor, Tensor)
+        }
+        further = tuple((term, tuple(v.pin_memory() for v in views)) for term, views in self.further)
+        return replace(self, **pinned, further=further)
 
 
 def _nowhere_if_none(mask: Tensor | None, like: Tensor) -> Tensor:

@@ -76,15 +76,21 @@ def teach(
     Returns:
         whether it is full; not if any process was stopped.
     """
+
+    def any_stopped() -> bool:
+        # Asked before every scan: processes wait for one another no longer than one takes.
+        return bool(total(torch.tensor(float(stopped()), device=device)))
+
     network.eval()
-    for index in range(rank(), len(dataset), world_size()):
-        if stopped():
+    for first in range(0, len(dataset), world_size()):
+        if any_stopped():
             break
-        scan = dataset[index]
-        if scan.id not in store.listed:
-            store.put(scan.id, *reconstruct_target(method, network, scan, device))
+        if first + rank() < len(dataset):
+            scan = dataset[first + rank()]
+            if scan.id not in store.listed:
+                store.put(scan.id, *reconstruct_target(method, network, scan, device))
     network.train()
-    if total(torch.tensor(float(stopped()), device=device)):
+    if any_stopped():
         return False
     store.listed = frozenset(dataset.ids)
     return True

@@ -19,10 +19,15 @@ from noref.seeding import Key
 class Robust(Weighted):
     """Weighted SSDU from even noisier input (Millard & Chiew, arXiv 2210.01696).
 
-    The network sees `Θ (y + n₂)`, `n₂ ~ CN(0, α²σ²)`, and squared errors against y weigh `((1 + α²)/α²)²` on
-    Θ and `(1 − K)⁻¹` on Λ. It learns to take away a known share of the noise in its input; a reconstruction
-    takes away all of it: the combination of `((1 + α²) F S x̂ − y)/α²` on Ω and `F S x̂` elsewhere, x̂ made of y
-    itself. What is corrected must be a mean, which only squared errors teach: loss terms `nmse` or `mse`.
+    The network sees `Θ (y + n₂)`, `n₂ ~ CN(0, α²σ²)`, and squared errors of `F S x̂` weigh `(1 − K)⁻¹` on Λ,
+    against y, and 1 on Θ, against `y − n₂/α²`. The noise of that has nothing to do with the input's: the best
+    x̂ is the mean of the noiseless images, `E[x | Θ (y + n₂)]`.
+
+    This is the paper's loss, `((1 + α²)/α²)² |v − y|²` on Θ, in terms of what it makes of v in the end,
+    `F S x̂ = ((1 + α²) v − Θ(y + n₂))/α²`. Its v holds `1/(1 + α²)` of the input's noise; of several coils no
+    image does. With `v = F S x̂` the correction would leave `(1 − λ)/(α⁴ + (1 + 2α²) λ)` of the noise where
+    AᴴA has an eigenvalue λ: nothing with one coil (λ is 0 or 1), nearly all at λ = ¼, α = 0.75. Only squared
+    errors teach a mean: loss terms `nmse` or `mse`.
 
     Args:
         partition: divides Ω into Θ and Λ, drawn anew each epoch.
@@ -51,7 +56,7 @@ class Robust(Weighted):
         loss = self.objective
         if loss.dual or loss.image or not set(loss.kspace) <= {"nmse", "mse"}:
             raise NorefError(
-                "Robust: its correction holds for squared errors in k-space alone; set "
+                "Robust: squared errors in k-space alone teach it to remove noise; set "
                 "loss={kspace: {nmse: 1}}, without loss.image and loss.dual"
             )
         for part in network.modules():
@@ -66,9 +71,15 @@ class Robust(Weighted):
         (view,) = super().view(scan, key)
         kspace, generator = scan.kspace, key.fold("noise").torch()
         noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
-        noisy = torch.where(view.shown, kspace + self.alpha * self.noise(scan) * noise, kspace)
-        weight = torch.where(view.shown, (1 + self.alpha**-2) ** 2, view.weight)
-        return [replace(view, scan=replace(scan, kspace=noisy), weight=weight)]
+        added = torch.where(view.shown, self.alpha * self.noise(scan) * noise, 0)
+        return [
+            replace(
+                view,
+                scan=replace(scan, kspace=kspace + added),
+                goal=kspace - added / self.alpha**2,
+                weight=torch.where(view.shown, 1.0, view.weight),
+            )
+        ]
 
     def noise(self, scan: Scan) -> float:
         """σ in the units of the scan's k-space."""
@@ -80,9 +91,6 @@ class Robust(Weighted):
         return level
 
     def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
-        """The network's image of Ω, corrected for the noise that is left in it."""
+        """The network's image of Ω within the coil maps: nothing else of it was graded."""
         estimate: Estimate = network(batch.kspace, batch.encoding())
-        full, square = estimate.encoding.full(), self.alpha**2
-        kspace = full.forward(estimate.image)
-        corrected = ((1 + square) * kspace - batch.kspace) / square
-        return replace(estimate, image=full.adjoint(torch.where(batch.mask[:, None], corrected, kspace)))
+        return replace(estimate, image=estimate.encoding.full().normal(estimate.image))

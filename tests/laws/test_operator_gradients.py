@@ -52,13 +52,14 @@ def test_a_gradient_by_the_data_alone_keeps_nothing_for_the_maps() -> None:
 def _op_calls(gradients: bool) -> dict[str, tuple[object, tuple[object, ...]]]:
     encoding = make((6, 5), 3, 2, "points")
     folded = encoding.folded.float().requires_grad_(gradients)
+    lines = folded.detach().transpose(3, 4).contiguous().requires_grad_(gradients)
     weight, mask = encoding._weight.float(), encoding._normal_mask.float()
     x = draw(BATCH, 4, 6, 5, dtype=torch.float32).requires_grad_(gradients)
     y = draw(BATCH, 3, 6, 5, 2, dtype=torch.float32).requires_grad_(gradients)
     damping = torch.tensor([0.5], requires_grad=gradients)
     calls: dict[str, tuple[object, tuple[object, ...]]] = {
         "normal": (ops.sense_normal, (x, folded, mask)),
-        "normal of lines": (ops.sense_normal, (x, folded, mask[..., :1].contiguous())),
+        "normal of lines": (ops.sense_normal, (x, lines, mask[..., :1].contiguous())),
         "forward": (ops.sense_forward, (x, folded, weight)),
         "adjoint": (ops.sense_adjoint, (y, folded, weight)),
         "solve": (sense_solve, (x, damping, folded, mask, 5, 0.0)),

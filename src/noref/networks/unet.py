@@ -14,7 +14,13 @@ from noref.physics import Encoding, to_complex
 
 
 def _normalised(x: Tensor) -> Tensor:
-    return F.leaky_relu(F.instance_norm(x), 0.2)
+    """Instance normalisation, then leaky ReLU.
+
+    Of one scan that is batch normalisation, which on CPUs takes features channels last as they are; instance
+    normalisation reorders them, there and back.
+    """
+    scans = [F.leaky_relu_(F.batch_norm(scan, None, None, training=True), 0.2) for scan in torch.split(x, 1)]
+    return torch.cat(scans) if len(scans) > 1 else scans[0]
 
 
 class Convolutions(nn.Module):

@@ -59,6 +59,10 @@ class CartesianEncoding:
         return folded * d_x.conj()
 
     @cached_property
+    def _normal_maps(self) -> Tensor:
+        return self.folded.transpose(3, 4).contiguous() if self.lines else self.folded
+
+    @cached_property
     def _normal_mask(self) -> Tensor:
         mask = self.mask[..., :1] if self.lines else self.mask
         return mask.to(self.folded.dtype).contiguous()
@@ -115,7 +119,7 @@ class CartesianEncoding:
 
     def normal_pairs(self, image: Tensor) -> Tensor:
         """`AᴴA x` on pairs `(batch, 2·sets, y, x)`."""
-        normal: Tensor = sense_normal(image.contiguous(), self.folded, self._normal_mask)
+        normal: Tensor = sense_normal(image.contiguous(), self._normal_maps, self._normal_mask)
         return normal
 
     def solve_pairs(
@@ -124,7 +128,7 @@ class CartesianEncoding:
         """`(AᴴA + λ)⁻¹ b` by conjugate gradients on pairs, with an implicit gradient."""
         damping = torch.as_tensor(damping, dtype=right.dtype, device=right.device).reshape(1)
         solution: Tensor = sense_solve(
-            right.contiguous(), damping, self.folded, self._normal_mask, iterations, tolerance
+            right.contiguous(), damping, self._normal_maps, self._normal_mask, iterations, tolerance
         )
         return solution
 

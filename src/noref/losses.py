@@ -28,20 +28,28 @@ from noref.sampling.density import inverse_density
 _TINY = 1e-12
 
 
-def _l1(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
-    def norm(z: Tensor) -> Tensor:
-        parts = torch.view_as_real(z).abs().sum(-1) if z.is_complex() else z.abs()
-        return (weight * parts).flatten(1).sum(1)
+def _parts(goal: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Goal and error as real numbers, real and imaginary parts one after the other, and their weights."""
+    error = goal - estimate
+    if not goal.is_complex():
+        return goal, error, weight
+    # Written out: with a last axis that is broadcast CPUs take four times as long.
+    pairs = weight[..., None].expand(*weight.shape, 2).contiguous()
+    return torch.view_as_real(goal), torch.view_as_real(error), pairs
 
-    return norm(goal - estimate) / norm(goal).clamp_min(_TINY)
+
+def _sum(weighted: Tensor) -> Tensor:
+    return weighted.flatten(1).sum(1)
+
+
+def _l1(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    goal, error, weight = _parts(goal, estimate, weight)
+    return _sum(weight * error.abs()) / _sum(weight * goal.abs()).clamp_min(_TINY)
 
 
 def _squares(goal: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    def power(z: Tensor) -> Tensor:
-        squares = torch.view_as_real(z).square().sum(-1) if z.is_complex() else z.square()
-        return (weight * squares).flatten(1).sum(1)
-
-    return power(goal - estimate), power(goal)
+    goal, error, weight = _parts(goal, estimate, weight)
+    return _sum(weight * error.square()), _sum(weight * goal.square())
 
 
 def _nmse(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:

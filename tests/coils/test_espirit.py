@@ -140,6 +140,24 @@ def test_interpolation_changes_nothing(shape: tuple[int, int], noise: float, set
         assert _disagreeing_support(maps, exact) < 2e-3
 
 
+@pytest.mark.parametrize(
+    ("shape", "coils", "region", "noise"),
+    [((64, 48), 6, (24, 24), 1e-4), ((63, 80), 5, (12, 48), 1e-3), ((64, 72), 8, (24, 24), 2e-2)],
+)
+def test_the_first_of_two_sets_is_the_one_set(
+    shape: tuple[int, int], coils: int, region: tuple[int, int], noise: float
+) -> None:
+    # One set is found by powers of a matrix, and by decomposition only where its eigenvalues are close, as in
+    # much noise; two always by decomposition.
+    kspace, _ = _multicoil(shape, coils, noise)
+    calibration = crop_centre(kspace, region)
+    one, two = (espirit(calibration, shape, sets=sets) for sets in (1, 2))
+    inside = (one.abs().sum(1) > 0) & (two[:1].abs().sum(1) > 0)
+    assert _disagreeing_support(one, two[:1]) < 1e-3
+    assert inside.float().mean() > 0.3
+    assert (one.conj() * two[:1]).sum(1).real[inside].min() > 0.999
+
+
 @pytest.mark.parametrize("phase", ["principal", "first"])
 def test_maps_have_unit_norm_on_the_object_and_explain_the_coil_images(phase: str) -> None:
     kspace, images = _multicoil((72, 64), 6)

@@ -11,6 +11,12 @@ from torch import Tensor
 ROUGH = 0.9
 """Neighbouring eigenvectors whose overlap is below this are not interpolated between."""
 
+SQUARINGS = 8
+"""Of `G`, to find its largest eigenvalue: the second is damped by `(λ₂ / λ₁)^256`."""
+
+RESIDUAL = 1e-5
+"""Of eigenvectors found so, above which `G` is decomposed instead; its eigenvalues are at most 1."""
+
 CHUNK = 8192
 """Pixels computed at a time outside the coarse grid: bounds the memory."""
 
@@ -177,6 +183,43 @@ def _waves(positions: Tensor, size: int, lags: int) -> Tensor:
 
 def _leading(gram: Tensor, sets: int) -> tuple[Tensor, Tensor]:
     """Leading eigenvectors `(sets, coils, …)` and -values `(sets, …)` of Hermitian `(…, coils, coils)`."""
+    if sets > 1:
+        return _decomposed(gram, sets)
+    pixels = gram.flatten(0, -3)
+    vectors, values, residual = _dominant(pixels)
+    # Not "above": where the matrix is zero it is NaN.
+    unsure = ~(residual < RESIDUAL)
+    if unsure.any():
+        exact_vectors, exact_values = _decomposed(pixels[unsure], 1)
+        vectors[unsure], values[unsure] = exact_vectors[0].mT, exact_values[0]
+    where = gram.shape[:-2]
+    return vectors.mT.reshape(1, -1, *where), values.reshape(1, *where)
+
+
+def _dominant(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvector `(pixels, coils)` to the largest eigenvalue `(pixels,)`, and `‖G v − λ v‖`, `(pixels,)`.
+
+    A column of a high power of `G`, by repeated squaring: of many small matrices, in a third of the time of
+    a decomposition. The residual is large where the two largest eigenvalues are close.
+    """
+    power = gram
+    for _ in range(SQUARINGS // 2):
+        # The largest eigenvalue is at least 1 / coils of their sum: float32 holds its fourth power.
+        power = power @ power
+        power = power @ power
+        trace = power.diagonal(dim1=-2, dim2=-1).real.sum(-1)
+        torch.view_as_real(power).div_(trace[:, None, None, None])
+    brightest = power.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
+    columns = power.take_along_dim(brightest[:, None, None], -1)
+    vectors = columns / torch.linalg.vector_norm(columns, dim=1, keepdim=True)
+    images = gram @ vectors
+    values = (vectors.mH @ images).real
+    residual = torch.linalg.vector_norm(images - values * vectors, dim=1)
+    return vectors[..., 0], values[:, 0, 0], residual[:, 0]
+
+
+def _decomposed(gram: Tensor, sets: int) -> tuple[Tensor, Tensor]:
+    """What `_leading` gives, by decomposition."""
     values, vectors = torch.linalg.eigh(gram)
     vectors, values = vectors[..., -sets:].flip(-1), values[..., -sets:].flip(-1)
     return vectors.movedim(-1, 0).movedim(-1, 1), values.movedim(-1, 0)

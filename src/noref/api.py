@@ -18,6 +18,7 @@ from noref.config.roles import check_apart, check_roles, learns_references
 from noref.data.dataset import Dataset
 from noref.data.files import open_scans
 from noref.data.prepare import prepare
+from noref.data.store import PreparedDataset, is_store, open_store
 from noref.errors import NorefError
 from noref.files import whole
 from noref.methods import Method
@@ -90,6 +91,11 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
         name: the role that the source's place in the configuration gives it.
         cache_gb: GiB of prepared scans kept in memory.
     """
+    if is_store(source.path):
+        store = open_store(source.path, subjects=source.subjects)
+        if source.axes or source.key or source.domain != "kspace":
+            raise NorefError(f"{store.folder}: its scans are prepared; leave out axes, key and domain")
+        return PreparedDataset(store, source, source.role or name)
     scans = open_scans(
         source.path,
         axes=source.axes,

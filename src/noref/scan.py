@@ -137,12 +137,14 @@ class Scan:
 
     def scaled(self, scale: complex) -> Scan:
         """k-space, calibration and reference divided by `scale`, which is remembered."""
+        # Multiplied, as complex division takes three times as long.
+        by = 1 / scale
         return replace(
             self,
-            kspace=self.kspace / scale,
-            calibration=None if self.calibration is None else self.calibration / scale,
-            reference=None if self.reference is None else self.reference / scale,
-            clean=None if self.clean is None else self.clean / scale,
+            kspace=self.kspace * by,
+            calibration=None if self.calibration is None else self.calibration * by,
+            reference=None if self.reference is None else self.reference * by,
+            clean=None if self.clean is None else self.clean * by,
             noise_cov=None if self.noise_cov is None else self.noise_cov / abs(scale) ** 2,
             scale=self.scale * scale,
         )

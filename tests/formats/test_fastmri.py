@@ -329,3 +329,29 @@ def test_submissions_have_the_readout_first(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "r.h5") as file:
         assert file["reconstruction"].dtype == np.float32
         np.testing.assert_array_equal(file["reconstruction"][()], np.abs(images).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    "layout", [{"chunks": (1, 3, 8, 6)}, {"compression": "gzip"}, {"dtype": ">c8"}, {"dtype": np.complex128}]
+)
+def test_however_the_file_lays_it_out_kspace_is_the_same(tmp_path: Path, layout: dict[str, object]) -> None:
+    kspace = noise(3, 3, 16, 12)
+    for name, given in (("plain", {}), ("other", layout)):
+        with h5py.File(tmp_path / f"{name}.h5", "w", userblock_size=512) as file:
+            file.create_dataset("kspace", data=kspace, **given)
+    for index in range(3):
+        one, other = (formats.read(tmp_path / f"{name}.h5")[index].kspace for name in ("plain", "other"))
+        assert torch.equal(one, torch.from_numpy(kspace[index].swapaxes(-1, -2)))
+        assert torch.equal(one, other)
+
+
+def test_a_sum_too_large_to_be_finite_says_nothing_of_its_values(tmp_path: Path) -> None:
+    kspace = np.full((1, 2, 16, 12), 1e38, np.complex64)
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        file["kspace"] = kspace
+    assert bool(torch.isfinite(torch.view_as_real(formats.read(tmp_path / "large.h5")[0].kspace)).all())
+    kspace[0, 1, 3, 4] = np.nan
+    with h5py.File(tmp_path / "nan.h5", "w") as file:
+        file["kspace"] = kspace
+    with pytest.raises(NorefError, match="NaN or infinity"):
+        formats.read(tmp_path / "nan.h5")[0]

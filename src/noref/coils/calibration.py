@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.scan import Scan
@@ -23,25 +24,34 @@ def acs_box(mask: Tensor) -> tuple[slice, slice]:
     centre_y, centre_x = ky // 2, kx // 2
     if not mask[centre_y, centre_x]:
         return slice(0, 0), slice(0, 0)
+    sampled = mask.cpu().numpy()
+    # No other rows than those without a gap in the centre column.
+    rise, fall = (
+        int(_run(side[None])[0]) for side in (sampled[centre_y::-1, centre_x], sampled[centre_y:, centre_x])
+    )
+    rows = sampled[centre_y - rise + 1 : centre_y + fall]
     # How far each row is sampled without a gap, from the centre column to either side.
-    left = mask[:, : centre_x + 1].flip(1).long().cumprod(1).sum(1)
-    right = mask[:, centre_x:].long().cumprod(1).sum(1)
+    sides = np.stack((_run(rows[:, centre_x::-1]), _run(rows[:, centre_x:])))
     # The same for all rows from the centre row to the i-th above and to the j-th below it.
-    above = torch.stack((left, right))[:, : centre_y + 1].flip(1).cummin(1).values
-    below = torch.stack((left, right))[:, centre_y:].cummin(1).values
-    reach = torch.minimum(above[:, :, None], below[:, None, :])
-    rows_above = torch.arange(above.shape[1], device=mask.device)
-    rows_below = torch.arange(below.shape[1], device=mask.device)
-    height = rows_above[:, None] + rows_below + 1
-    width = torch.where((reach > 0).all(0), reach.sum(0) - 1, 0)
+    above = np.minimum.accumulate(sides[:, rise - 1 :: -1], 1)
+    below = np.minimum.accumulate(sides[:, rise - 1 :], 1)
+    reach = np.minimum(above[:, :, None], below[:, None, :])
+    height = np.arange(rise)[:, None] + np.arange(fall) + 1
+    width = reach.sum(0) - 1
     area = height * width
-    best = int((torch.minimum(height, width) * (ky * kx + 1) + area).argmax())
+    best = int((np.minimum(height, width) * (ky * kx + 1) + area).argmax())
     up, down = divmod(best, below.shape[1])
     to_left, to_right = (int(extent) for extent in reach[:, up, down])
     return (
         slice(centre_y - up, centre_y + down + 1),
         slice(centre_x - to_left + 1, centre_x + to_right),
     )
+
+
+def _run(rows: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Length of the run of sampled positions that each row begins with."""
+    length: NDArray[np.intp] = np.where(rows.all(1), rows.shape[1], (~rows).argmax(1))
+    return length
 
 
 def calibration(scan: Scan) -> Tensor:

@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from noref.data.packed import PackedMasks, packed, unpacked
 from noref.data.prepare import Preparation, fully_sampled, prepare, undersample
 from noref.errors import NorefError
 from noref.sampling.density import sampling_density
@@ -33,19 +36,54 @@ def _one_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A scan's id, bucket, Ω, Ω∖Γ, padding, and whether all of it was measured."""
+class Seen:
+    """What is known of a scan without its k-space.
+
+    Attributes:
+        id: subject/scan/slice.
+        bucket: what it must share with others to be stacked.
+        mask: Ω, `packed`.
+        allowed: Ω∖Γ, `packed`.
+        padding: `packed`.
+        full: whether all of it was measured.
+    """
 
     id: str
     bucket: tuple[int, ...]
-    mask: Tensor
-    allowed: Tensor
-    padding: Tensor
+    mask: bytes
+    allowed: bytes
+    padding: bytes
     full: bool
+
+    @classmethod
+    def of(cls, scan: Scan) -> Seen:
+        """Of a scan with Ω and Γ."""
+        mask, allowed, padding = map(packed, (scan.mask, scan.allowed, padding_of(scan)))
+        return cls(scan.id, bucket(scan), mask, allowed, padding, fully_sampled(scan))
 
     @property
     def shape(self) -> Shape:
-        return self.mask.shape[0], self.mask.shape[1]
+        """k-space matrix `(ky, kx)`."""
+        return self.bucket[-2], self.bucket[-1]
+
+
+def by_shape(survey: Iterable[Seen]) -> dict[Shape, list[Seen]]:
+    """Scans of equal matrix."""
+    found: dict[Shape, list[Seen]] = {}
+    for seen in survey:
+        found.setdefault(seen.shape, []).append(seen)
+    return found
+
+
+def densities(survey: Iterable[Seen]) -> dict[Shape, Tensor]:
+    """The probability with which Ω∖Γ holds each sample, float32 `(ky, kx)`, by matrix."""
+    found = {}
+    for shape, alike in by_shape(survey).items():
+        # Slices of one acquisition share their Ω, whatever Γ was taken from each.
+        draws = {seen.mask for seen in alike}
+        padding = torch.stack([unpacked(mask) for mask in {seen.padding for seen in alike}]).all(0)
+        found[shape] = sampling_density(PackedMasks([seen.allowed for seen in alike]), len(draws), padding)
+    return found
 
 
 def volume_of(name: str) -> str:
@@ -103,43 +141,41 @@ class Dataset(Sequence[Scan]):
         return [seen.bucket for seen in self._survey]
 
     @cached_property
-    def masks(self) -> dict[Shape, list[Tensor]]:
+    def masks(self) -> dict[Shape, PackedMasks]:
         """Ω∖Γ of every scan, bool `(ky, kx)`, by matrix."""
-        found: dict[Shape, list[Tensor]] = {}
-        for seen in self._survey:
-            found.setdefault(seen.shape, []).append(seen.allowed)
-        return found
+        alike = by_shape(self._survey)
+        return {shape: PackedMasks([seen.allowed for seen in some]) for shape, some in alike.items()}
 
     @cached_property
-    def _survey(self) -> list[_Seen]:
+    def _survey(self) -> Sequence[Seen]:
         """What is known of every scan without the cost of maps."""
-        seen = []
+        survey, once = [], dict[bytes, bytes]()
         for index in range(len(self)):
             scan = undersample(self._raw(index), self.how)
             if self.role is Role.TARGET and self.how.holdout > 0:
                 scan = hold_out(scan, self.how.holdout, self.how.seed)
-            sets = self.how.sets if scan.maps is None and scan.coils > 1 else bucket(scan)[0]
-            key, padding = (sets, *bucket(scan)[1:]), padding_of(scan)
-            seen.append(_Seen(scan.id, key, scan.mask, scan.allowed, padding, fully_sampled(scan)))
-        return seen
+            seen = Seen.of(scan)
+            sets = self.how.sets if scan.maps is None and scan.coils > 1 else seen.bucket[0]
+            mask, allowed, padding = (
+                once.setdefault(mask, mask) for mask in (seen.mask, seen.allowed, seen.padding)
+            )
+            survey.append(Seen(seen.id, (sets, *seen.bucket[1:]), mask, allowed, padding, seen.full))
+        return survey
 
     @cached_property
     def _density(self) -> Mapping[Shape, Tensor]:
-        densities = {}
-        for shape, masks in self.masks.items():
-            alike = [seen for seen in self._survey if seen.shape == shape]
-            # Slices of one acquisition share their Ω, whatever Γ was taken from each.
-            draws = {seen.mask.numpy().tobytes() for seen in alike}
-            padding = torch.stack([seen.padding for seen in alike]).all(0)
-            densities[shape] = sampling_density(masks, len(draws), padding)
-        return densities
+        return densities(self._survey)
+
+    def prepared(self, index: int, epoch: int | None = None) -> Scan:
+        """One scan as `scan` gives it, but for the density, which needs a look at all of them."""
+        with _one_thread():
+            return prepare(self._raw(index), self.how, epoch)
 
     def scan(self, index: int, epoch: int | None = None) -> Scan:
         """One prepared scan; `epoch` draws the Ω of proxies that are undersampled anew each epoch."""
         if index in self._cache:
             return self._cache[index]
-        with _one_thread():
-            scan = prepare(self._raw(index), self.how, epoch)
+        scan = self.prepared(index, epoch)
         scan = replace(scan, density=self._density[scan.shape])
         size = sum(t.nbytes for t in vars(scan).values() if isinstance(t, Tensor))
         if not (self.how.redraw and self.role is Role.PROXY) and size <= self._budget:
@@ -156,8 +192,12 @@ class Dataset(Sequence[Scan]):
         Raises:
             NorefError: naming the first.
         """
+        whole = {
+            (mask, padding): bool((unpacked(mask) | unpacked(padding)).all())
+            for mask, padding in {(seen.mask, seen.padding) for seen in self._survey}
+        }
         for seen in self._survey:
-            if bool((seen.mask | seen.padding).all()):
+            if whole[seen.mask, seen.padding]:
                 raise NorefError(
                     f"{seen.id}: a fully sampled scan that would be shown whole, so nothing can be learned; "
                     "say how to undersample it, such as mask=lines acceleration=4 acs=24 of its source"
@@ -184,14 +224,15 @@ class Dataset(Sequence[Scan]):
         Raises:
             NorefError: for a single coil, unless forced.
         """
-        sampled: dict[tuple[int, ...], list[Tensor]] = {}
+        sampled: dict[tuple[int, ...], list[bytes]] = {}
         for seen in self._survey:
             sampled.setdefault(seen.bucket, []).append(seen.mask)
         for (_, coils, *_), masks in sampled.items():
             # Γ is left in: it differs from scan to scan where the acquisition does not.
-            if len(masks) == 1 or not all(torch.equal(masks[0], mask) for mask in masks[1:]):
+            if len(masks) == 1 or len(set(masks)) > 1:
                 continue
-            rate = masks[0].numel() / int(masks[0].sum())
+            mask = unpacked(masks[0])
+            rate = mask.numel() / int(mask.sum())
             found = f"data.target: all {len(masks)} scans of {coils} coil(s) share one mask (R = {rate:.1f})"
             if coils == 1 and not force:
                 raise NorefError(
@@ -206,13 +247,14 @@ class Dataset(Sequence[Scan]):
             )
 
 
-def epoch_order(count: int, seed: int, role: Role, epoch: int) -> list[int]:
+@lru_cache(maxsize=8)
+def epoch_order(count: int, seed: int, role: Role, epoch: int) -> NDArray[np.intp]:
     """The order in which an epoch visits the scans of a role."""
-    return [int(i) for i in Key(seed, "", f"order-{role}", epoch).numpy().permutation(count)]
+    return Key(seed, "", f"order-{role}", epoch).numpy().permutation(count)
 
 
 def visits(count: int, seed: int, role: Role, first: int, number: int) -> Iterable[tuple[int, int]]:
     """Scan index and epoch of `number` visits from the `first`-th of the whole training on."""
     for visit in range(first, first + number):
         epoch, position = divmod(visit, count)
-        yield epoch_order(count, seed, role, epoch)[position], epoch
+        yield int(epoch_order(count, seed, role, epoch)[position]), epoch

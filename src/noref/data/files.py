@@ -51,10 +51,10 @@ class Scans(OnDemand):
     """
 
     def __init__(self, parts: Sequence[Slices], subjects: int | None = None) -> None:
-        names = sorted({_subject(scan) for part in parts for scan in part.ids})
+        names = sorted({subject_of(scan) for part in parts for scan in part.ids})
         kept = set(names[:subjects])
         self._places = [
-            (part, index) for part in parts for index, scan in enumerate(part.ids) if _subject(scan) in kept
+            (part, index) for part in parts for index, scan in enumerate(part.ids) if subject_of(scan) in kept
         ]
         self.ids = tuple(part.ids[index] for part, index in self._places)
         scan, times = max(Counter(self.ids).items(), key=lambda item: item[1], default=("", 0))
@@ -67,7 +67,8 @@ class Scans(OnDemand):
         return part[slice_]
 
 
-def _subject(scan: str) -> str:
+def subject_of(scan: str) -> str:
+    """The first part of a scan's id."""
     return scan.split("/", 1)[0]
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import cmath
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from noref.coils.maps import estimate_maps
 from noref.errors import NorefError
-from noref.physics import ifft2c
 from noref.sampling.holdout import acs_mask, hold_out
 from noref.sampling.masks import MASKS, acquisition_mask, mask_from_file
 from noref.scan import Role, Scan, coil_maps
 from noref.seeding import Key
+
+FEW = 32
+"""Lines up to which multiplying with the waves is faster than the FFT."""
 
 
 class Preparation(BaseModel):
@@ -73,12 +78,57 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
 def fully_sampled(scan: Scan) -> bool:
     """Whether everything outside the padding was measured."""
     known = scan.measured if scan.padding is None else scan.measured | scan.padding
-    return bool(known.all())
+    return bool(known.numpy().all())
 
 
-def combined(kspace: Tensor, maps: Tensor) -> Tensor:
-    """`Σ_c S_c* Fᴴ y_c`: k-space `(coils, ky, kx)` and maps `(sets, coils, y, x)` to image `(sets, y, x)`."""
-    return (maps.conj() * ifft2c(kspace)).sum(1)
+def combined(kspace: Tensor, maps: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`Σ_c S_c* Fᴴ y_c`: k-space `(coils, ky, kx)` and maps `(sets, coils, y, x)` to image `(sets, y, x)`.
+
+    Args:
+        kspace: of all coils.
+        maps: of all coils.
+        mask: bool `(ky, kx)`, the samples to make the image of; all if None.
+    """
+    ky = kspace.shape[-2]
+    if mask is None:
+        lines, chosen = torch.arange(ky), kspace
+    else:
+        lines = torch.from_numpy(np.flatnonzero(mask.numpy().any(-1)))
+        chosen = torch.where(mask[lines], kspace[:, lines], 0)
+    image = torch.zeros_like(maps[:, 0])
+    if len(lines) == 0:
+        return image
+    # F of y* is (Fᴴ y)*, so that maps are taken as they are.
+    rows = torch.fft.fftshift(
+        torch.fft.fft(torch.fft.ifftshift(chosen.conj_physical(), dim=-1), norm="ortho"), dim=-1
+    )
+    columns = _few_lines(rows, lines, ky) if len(lines) <= FEW else _many_lines(rows, lines, ky)
+    for coil, column in enumerate(columns):
+        image.addcmul_(maps[:, coil], column)
+    return image.conj_physical()
+
+
+def _few_lines(rows: Tensor, lines: Tensor, ky: int) -> Iterator[Tensor]:
+    """The centred transform along ky of some lines `(coils, lines, x)`, coil by coil, as a product."""
+    waves = _turn((torch.arange(ky) - ky // 2)[:, None] * (ky // 2 - lines), ky, rows.dtype)
+    waves /= ky**0.5
+    for row in rows:
+        yield waves @ row
+
+
+def _many_lines(rows: Tensor, lines: Tensor, ky: int) -> Iterator[Tensor]:
+    """The same by FFT; a coil at a time stays in the cache, and a phase of the lines moves the centre."""
+    plane = rows.new_zeros(ky, rows.shape[-1])
+    rows = rows * _turn((lines - ky // 2) * (ky // 2), ky, rows.dtype)[:, None]
+    for row in rows:
+        plane[(lines - ky // 2) % ky] = row
+        yield torch.fft.fft(plane, dim=-2, norm="ortho")
+
+
+def _turn(steps: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """`exp(2πi · steps / size)` of whole numbers."""
+    angles = (steps % size).to(torch.float64) * (2 * torch.pi / size)
+    return torch.polar(torch.ones_like(angles), angles).to(dtype)
 
 
 def scale_of(scan: Scan) -> complex:
@@ -91,14 +141,13 @@ def scale_of(scan: Scan) -> complex:
         NorefError: if what may be read is all zero.
     """
     centre = acs_mask(scan.allowed)
-    calibrated = min(int(centre.any(0).sum()), int(centre.any(1).sum())) >= 4
-    kspace = torch.where(centre if calibrated else scan.allowed, scan.kspace, 0)
-    image = combined(kspace, coil_maps(scan))
-    size = torch.quantile(image.abs().flatten(), 0.995)
+    calibrated = min(np.count_nonzero(centre.numpy().any(axis)) for axis in (0, 1)) >= 4
+    image = combined(scan.kspace, coil_maps(scan), centre if calibrated else scan.allowed)
+    size = float(np.quantile(image.abs().numpy(), 0.995))
     if not size > 0:
         raise NorefError(f"{scan.id}: k-space is zero in the calibration region; check the file and its mask")
     # Weighted by their power, so that what is dark and has no phase does not vote.
-    return complex(torch.polar(size, (image * image.abs()).sum().angle()))
+    return cmath.rect(size, float((image * image.abs()).sum().angle()))
 
 
 def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:

@@ -8,6 +8,7 @@ read-out last, so every plane is transposed on the way in and out. Added by nore
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ class FastmriSlices(Slices):
     def _read(self, index: int) -> Scan:
         where = f"{self.path}: slice {index}"
         with opened(self.path) as file:
-            kspace = to_kspace(_planes(file["kspace"][index], coils=True), where)
+            kspace = to_kspace(_planes(_slice(file["kspace"], index), coils=True), where)
             clean = _optional(file, "kspace_clean", index, coils=True)
             maps = _optional(file, "maps", index, coils=False)
             rss = next((file[name] for name in RSS if name in file), None)
@@ -124,7 +125,7 @@ class FastmriSlices(Slices):
         left, right = self.geometry.sampled_lines
         line = torch.arange(self.shape[0])
         outside = (line < left) | (line >= right)
-        outside &= ~(kspace != 0).any(-1).any(0)
+        outside[outside.clone()] = ~(kspace[:, outside] != 0).any(-1).any(0)
         return outside[:, None].expand(self.shape).clone() if outside.any() else None
 
     def _header(self, file: h5py.File, index: int) -> Header:
@@ -156,10 +157,21 @@ def _planes(array: NDArray[Any], *, coils: bool) -> NDArray[Any]:
     return array.swapaxes(-1, -2)[None] if coils and array.ndim == 2 else array.swapaxes(-1, -2)
 
 
+def _slice(dataset: h5py.Dataset, index: int) -> NDArray[Any]:
+    """`dataset[index]`, as part of the file where it lies there in one piece."""
+    start, shape = dataset.id.get_offset(), dataset.shape[1:]
+    if start is None:
+        array = np.empty(shape, dataset.dtype)
+        dataset.read_direct(array, np.s_[index])
+        return array
+    size = dataset.dtype.itemsize * math.prod(shape)
+    return np.memmap(dataset.file.filename, dataset.dtype, "r", start + index * size, shape)
+
+
 def _optional(file: h5py.File, name: str, index: int, *, coils: bool) -> Tensor | None:
     if name not in file:
         return None
-    return torch.from_numpy(as_complex64(_planes(file[name][index], coils=coils)))
+    return torch.from_numpy(as_complex64(_planes(_slice(file[name], index), coils=coils)))
 
 
 def write(path: Path, scans: Sequence[Scan]) -> None:

@@ -45,14 +45,17 @@ def sampling_density(
     Returns:
         float32 `(ky, kx)` in (0, 1], at least `1 / CAP`.
     """
-    stacked = torch.stack(list(masks)).to(torch.float64)
-    count, mean = independent or len(masks), stacked.mean(0)
+    count, mean = independent or len(masks), torch.zeros(masks[0].shape, dtype=torch.float64)
+    lines = True
+    for mask in masks:
+        mean += mask
+        lines = lines and sampled_in_lines(mask)
+    mean /= len(masks)
     certain = torch.zeros_like(masks[0])
     certain[acs_box(mean == 1)] = True
     # The certain part and padding are left out of both sums: they must not bleed into what lies beside them.
     inside = ~certain if padding is None else ~(certain | padding)
     inside = inside.to(mean.dtype)
-    lines = all(sampled_in_lines(mask) for mask in masks)
     density, settled = mean, certain
     for width in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         widths = (width, 0.0) if lines else (width, width)

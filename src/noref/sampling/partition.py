@@ -93,7 +93,7 @@ class Partition:
         mask = scan.mask
         share = draw_share(self.share, key.fold("share"))
         held = draw_units(candidates, mask, share, key, self._log_weight(mask), self._by_lines(mask))
-        if not bool(held.any()):
+        if not held.numpy().any():
             raise NorefError(
                 f"{scan.id}: none of the {int(mask.sum())} samples can be held back, {int(candidates.sum())} "
                 "lie outside the protected centre, so there is nothing to grade the network on; protect a "

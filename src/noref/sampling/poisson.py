@@ -33,7 +33,8 @@ def radial_distance(shape: Shape, block: Shape) -> NDArray[np.float64]:
         first, position = size // 2 - inside // 2, np.arange(size)
         beyond = np.maximum(np.maximum(first - position, position - (first + inside) + 1), 0)
         axes.append(beyond / max(beyond.max(), 1))
-    return np.hypot(axes[0][:, None], axes[1])
+    distance: NDArray[np.float64] = np.hypot(axes[0][:, None], axes[1])
+    return distance
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,209 @@
+"""What a store gives is what the files that it was made of give, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from synthetic import scan, undersampled
+from torch import Tensor
+from training.files import TINY, write_proxies, write_targets
+
+import noref
+from noref.api import dataset
+from noref.config import Source, load_config
+from noref.data.dataset import Dataset
+from noref.data.packed import PackedMasks, packed, unpacked
+from noref.data.prepare import Preparation
+from noref.data.store import PreparedDataset, Store, write_store
+from noref.errors import NorefError
+from noref.scan import Header, Role, Scan
+
+RETROSPECTIVE = Preparation(mask="random2d", acceleration=2, acs=4)
+
+
+def padded(one: Scan) -> Scan:
+    """The scan with two lines that were never sampled, and all that a header can say."""
+    padding = torch.zeros_like(one.mask)
+    padding[:2] = True
+    header = Header((8, 8), (1.0, 1.5, 3.0), (0.1, 0.2, 1 / 3), ((1.0, 0.0, 0.0),) * 3, "T2 «ä»")
+    kept = one.undersampled(~padding)
+    return replace(kept, padding=padding, header=header, noise_cov=torch.eye(2) * (1 + 1j), raw=False)
+
+
+def targets() -> Dataset:
+    made = [undersampled(scan((20, 16), 2, seed=i, noise=0.01), "random2d", 2, 4) for i in range(3)]
+    made.append(padded(undersampled(scan((18, 15), 2, seed=8, noise=0.01), "lines", 2, 6)))
+    return Dataset(made, Preparation(), Role.TARGET)
+
+
+def proxies() -> Dataset:
+    return Dataset([scan((20, 16), 2, seed=i, sets=2) for i in range(2)], RETROSPECTIVE, Role.PROXY)
+
+
+def single_coil() -> Dataset:
+    return Dataset([scan((17, 16), 1, seed=i) for i in range(2)], RETROSPECTIVE, Role.TARGET)
+
+
+def estimated() -> Dataset:
+    made = [scan((32, 24), 4, seed=i, keep_maps=False) for i in range(2)]
+    how = Preparation(mask="lines", acceleration=2, acs=12, maps="acs")
+    return Dataset([replace(one, clean=one.kspace + 0.1) for one in made], how, Role.PROXY)
+
+
+def stored(folder: Path, made: Dataset) -> PreparedDataset:
+    write_store(folder, map(made.prepared, range(len(made))), made.how, made.role)
+    return PreparedDataset(Store(folder), made.how, made.role)
+
+
+def differing(one: Scan, other: Scan) -> list[str]:
+    """The fields in which two scans differ, in any bit."""
+
+    def same(a: object, b: object) -> bool:
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            return a.dtype == b.dtype and torch.equal(a, b)
+        return type(a) is type(b) and a == b
+
+    return [name for name in vars(one) if not same(getattr(one, name), getattr(other, name))]
+
+
+@pytest.mark.parametrize("make", [targets, proxies, single_coil, estimated])
+def test_scans_and_all_that_is_known_of_them_are_the_same(
+    make: Callable[[], Dataset], tmp_path: Path
+) -> None:
+    made = make()
+    read = stored(tmp_path / "store", made)
+    assert len(read) == len(made)
+    for index in range(len(made)):
+        assert differing(made[index], read[index]) == []
+        assert differing(made[index].as_target(), read[index].as_target()) == []
+    assert read.ids == made.ids
+    assert read.buckets == made.buckets
+    assert read.volumes == made.volumes
+    assert read.references == made.references
+    assert read.masks.keys() == made.masks.keys()
+    for shape, masks in made.masks.items():
+        assert all(torch.equal(a, b) for a, b in zip(masks, read.masks[shape], strict=True))
+
+
+def test_a_training_from_a_store_is_the_training_from_files(tmp_path: Path) -> None:
+    how = {"mask": "random2d", "acceleration": 2.0, "acs": 4.0}
+    sources = {
+        "target": Source(path=str(write_targets(tmp_path / "targets", 3))),
+        "proxy": Source(path=str(write_proxies(tmp_path / "proxies")), **how),
+    }
+    given = [*TINY, "data.proxy.redraw=false", *(f"data.proxy.{name}={value}" for name, value in how.items())]
+    weights = []
+    for place in ("files", "store"):
+        paths = []
+        for name, source in sources.items():
+            path = source.path if place == "files" else tmp_path / f"{name}-store"
+            if place == "store":
+                made = dataset(source, Role(name))
+                write_store(
+                    tmp_path / f"{name}-store", map(made.prepared, range(len(made))), source, made.role
+                )
+            paths.append(f"data.{name}.path={path}")
+        config = load_config("jssl", [*given, *paths, f"output={tmp_path / place}"])
+        weights.append(load_file(noref.train(config) / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weight) for name, weight in weights[1].items())
+
+
+def test_opening_reads_no_scan_and_some_subjects_are_the_first(tmp_path: Path) -> None:
+    made = targets()
+    stored(tmp_path / "store", made)
+    part = Store(tmp_path / "store", subjects=2)
+    assert part.ids == tuple(made.ids[:2])
+    assert part[1].id == made.ids[1]
+    shutil.rmtree(tmp_path / "store" / "scans")
+    store = Store(tmp_path / "store")
+    assert list(store.ids) == made.ids
+    with pytest.raises(NorefError, match=r"000000\.bin: damaged or incomplete"):
+        store[0]
+
+
+def test_what_is_written_to_a_scan_stays_in_memory(tmp_path: Path) -> None:
+    read = stored(tmp_path / "store", targets())
+    before = read[0].kspace.clone()
+    read[0].kspace.zero_()
+    assert torch.equal(read[0].kspace, before)
+
+
+def test_other_settings_are_refused_with_those_to_give(tmp_path: Path) -> None:
+    stored(tmp_path / "store", proxies())
+    path = str(tmp_path / "store")
+    with pytest.raises(NorefError, match=r"store: prepared with mask=random2d acceleration=2\.0 acs=4\.0; "):
+        dataset(Source(path=path), Role.PROXY)
+    given = {"mask": "random2d", "acceleration": 2.0, "acs": 4.0}
+    assert len(dataset(Source(path=path, **given), Role.PROXY)) == 2
+    assert len(dataset(Source(path=[path], subjects=1, **given), Role.PROXY)) == 1
+    with pytest.raises(NorefError, match="store: prepared as proxy, not target"):
+        dataset(Source(path=path, **given), Role.TARGET)
+    with pytest.raises(NorefError, match="leave out axes"):
+        dataset(Source(path=path, axes="ky,kx", **given), Role.PROXY)
+    with pytest.raises(NorefError, match="prepare all in one store"):
+        dataset(Source(path=[path, path], **given), Role.PROXY)
+
+
+def test_a_store_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
+    stored(tmp_path / "store", targets())
+    manifest = tmp_path / "store" / "store.json"
+    content = json.loads(manifest.read_text())
+    for change, message in (
+        ({"version": 2}, "store: a store of version 2, and this noref reads up to 1; update"),
+        ({"preparation": 3}, "store: damaged or incomplete"),
+        ({"role": "other"}, "store: damaged or incomplete"),
+    ):
+        manifest.write_text(json.dumps({**content, **change}))
+        with pytest.raises(NorefError, match=message) as caught:
+            Store(tmp_path / "store")
+        assert "\n" not in str(caught.value)
+    manifest.write_text(json.dumps(content))
+    (tmp_path / "store" / "index.npz").write_bytes(b"PK")
+    with pytest.raises(NorefError, match="store: damaged or incomplete"):
+        Store(tmp_path / "store")
+
+
+def test_a_cut_or_exchanged_file_is_named(tmp_path: Path) -> None:
+    stored(tmp_path / "store", targets())
+    first, second = (tmp_path / "store" / "scans" / f"00000{i}.bin" for i in (0, 1))
+    content = first.read_bytes()
+    first.write_bytes(content[: len(content) // 2])
+    with pytest.raises(NorefError, match=r"000000\.bin: damaged or incomplete"):
+        Store(tmp_path / "store")[0]
+    shutil.copy(second, first)
+    with pytest.raises(NorefError, match=r"000000\.bin: holds subject1/scan/0 for subject0/scan/0"):
+        Store(tmp_path / "store")[0]
+
+
+def test_what_cannot_be_a_store_is_not_written(tmp_path: Path) -> None:
+    made = targets()
+    scans = [made.prepared(0), made.prepared(0)]
+    with pytest.raises(NorefError, match="two scans have the same id"):
+        write_store(tmp_path / "twice", scans, made.how, made.role)
+    with pytest.raises(NorefError, match="no scan to write"):
+        write_store(tmp_path / "none", [], made.how, made.role)
+    with pytest.raises(NorefError, match="redraw=false"):
+        write_store(tmp_path / "anew", [], Preparation(redraw=True), Role.PROXY)
+    with pytest.raises(NorefError, match="already holds files"):
+        write_store(tmp_path / "twice", scans[:1], made.how, made.role)
+    with pytest.raises(NorefError, match="no scans there"):
+        dataset(Source(path=str(tmp_path / "twice")), Role.TARGET)
+
+
+@settings(max_examples=50, deadline=None)
+@given(shape=st.tuples(st.integers(1, 20), st.integers(1, 20)), lines=st.booleans(), seed=st.integers(0, 999))
+def test_packed_masks_come_back(shape: tuple[int, int], lines: bool, seed: int) -> None:
+    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    mask = drawn[:, :1].expand(shape).contiguous() if lines else drawn
+    assert torch.equal(unpacked(packed(mask)), mask)
+    assert torch.equal(PackedMasks([packed(~mask), packed(mask)])[1], mask)
+    assert torch.equal(PackedMasks([packed(~mask), packed(mask)])[1:][0], mask)

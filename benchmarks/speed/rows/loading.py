@@ -10,6 +10,7 @@ import torch
 from noref.data.dataset import Dataset
 from noref.data.files import open_scans
 from noref.data.prepare import Preparation
+from noref.data.store import PreparedDataset, Store, write_store
 from noref.formats import fastmri
 from noref.methods import Split
 from noref.scan import Role, Scan
@@ -63,8 +64,6 @@ def _raw(setting: Setting) -> Work:
 
 
 def _prepared(setting: Setting) -> Work:
-    from noref.data.store import PreparedDataset, Store, write_store
-
     folder, dataset = setting.folder / "store", _dataset(setting, "prepared")
     write_store(folder, map(dataset.prepared, range(_SLICES)), _PREPARATION, Role.TARGET)
     return _steps(PreparedDataset(Store(folder), _PREPARATION, Role.TARGET))
@@ -96,7 +95,7 @@ ROWS = (
         "loading one slice, 15 coils 640×320, with split and maps",
         (
             Side("noref, raw file", _raw, repeat=3),
-            Side("noref, prepared store", _prepared, ("noref.data.store",), repeat=3),
+            Side("noref, prepared store", _prepared, repeat=3),
             Side("fastMRI", _fastmri, ("fastmri",), repeat=3, why="no split, no maps"),
             Side("k-space alone", _read, repeat=3, why="read by h5py, no more"),
         ),

@@ -24,7 +24,7 @@ class Cascade(nn.Module):
     def forward(self, kspace: Tensor, measured: Tensor, mask: Tensor, full: Encoding) -> Tensor:
         """The next k-space; see `KSpaceNetwork`."""
         correction = full.forward_pairs(self.unet(full.adjoint_pairs(kspace)))
-        return kspace - self.weight * mask * (kspace - measured) + correction
+        return torch.lerp(kspace, measured, self.weight * mask) + correction
 
 
 class VarNet(KSpaceNetwork):

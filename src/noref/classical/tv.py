@@ -74,26 +74,46 @@ def _denoising_dual(image: Tensor, threshold: Tensor, dual: Tensor, iterations: 
     """
     ahead, momentum = dual, 1.0
     for _ in range(iterations):
-        new = _projected(ahead + _gradient(image - _adjoint(ahead)) / _BOUND, threshold[:, None])
+        new = _project(ahead.add(_gradient(image - _adjoint(ahead)), alpha=1 / _BOUND), threshold)
         before, momentum = momentum, next_momentum(momentum)
-        dual, ahead = new, new + ((before - 1) / momentum) * (new - dual)
+        dual, ahead = new, dual.lerp(new, 1 + (before - 1) / momentum)
     return dual
 
 
-def _projected(dual: Tensor, bound: Tensor) -> Tensor:
-    """The nearest dual of magnitude at most `bound`, over both axes and both parts of a complex number."""
-    power = dual.square().sum(1, keepdim=True)
-    magnitude = (power[:, :, ::2] + power[:, :, 1::2]).sqrt().repeat_interleave(2, 2)
+def _project(dual: Tensor, bound: Tensor) -> Tensor:
+    """The nearest dual of magnitude at most `bound`, both axes and both parts taken together, in place."""
+    power = dual.square().sum(1)
+    power = power[:, ::2] + power[:, 1::2]
     # A bound of zero over a magnitude of zero must not be NaN.
-    return dual * (bound / magnitude.clamp_min(torch.finfo(dual.dtype).tiny)).clamp_max(1)
+    shrunk = power.clamp_min_(torch.finfo(dual.dtype).tiny).rsqrt_().mul_(bound).clamp_max_(1)
+    for part in (dual[:, :, ::2], dual[:, :, 1::2]):
+        part.mul_(shrunk[:, None])
+    return dual
 
 
 def _gradient(image: Tensor) -> Tensor:
     """`∇x`: pairs `(batch, 2·sets, y, x)` to differences `(batch, 2, 2·sets, y, x)`."""
-    return torch.stack([image - image.roll(1, axis) for axis in _AXES], 1)
+    differences = image.new_empty(image.shape[0], 2, *image.shape[1:])
+    for i, axis in enumerate(_AXES):
+        _less_neighbour(image, 1, axis, differences[:, i])
+    return differences
 
 
 def _adjoint(dual: Tensor) -> Tensor:
     """`∇ᵀu`, the adjoint of `_gradient`."""
-    along_y, along_x = (dual[:, i] - dual[:, i].roll(-1, axis) for i, axis in enumerate(_AXES))
-    return along_y + along_x
+    along_y, along_x = (
+        _less_neighbour(part, -1, axis, torch.empty_like(part))
+        for part, axis in zip(dual.unbind(1), _AXES, strict=True)
+    )
+    return along_y.add_(along_x)
+
+
+def _less_neighbour(image: Tensor, shift: int, axis: int, out: Tensor) -> Tensor:
+    """`x − x.roll(shift, axis)`, the shift 1 or −1, without a copy of the image."""
+    last = image.shape[axis] - 1
+    rest, edge, across = (1, 0, last) if shift == 1 else (0, last, 0)
+    torch.sub(
+        image.narrow(axis, rest, last), image.narrow(axis, 1 - rest, last), out=out.narrow(axis, rest, last)
+    )
+    torch.sub(image.narrow(axis, edge, 1), image.narrow(axis, across, 1), out=out.narrow(axis, edge, 1))
+    return out

@@ -17,9 +17,8 @@ from files import TINY, write_targets
 from ranks import SPAWN, as_rank, finish, free_port, start
 from synthetic import scan, undersampled
 
-from noref.api import train
 from noref.cli.reconstruct import reconstruct
-from noref.config import load_config
+from noref.cli.train import train as resume
 from noref.formats import fastmri
 from noref.training import distributed
 
@@ -45,7 +44,9 @@ def test_ranks_share_out_slices_and_write_what_one_process_does(tmp_path: Path) 
         np.testing.assert_array_equal(shared, alone)
 
 
-def test_a_killed_rank_ends_the_run_which_goes_on_with_one_process(tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_run_which_goes_on_with_one_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, scans = tmp_path / "run", write_targets(tmp_path / "scans", 3)
     settings = (f"data.target.path={scans}", "data.target.holdout=0.1", f"output={run}", *TINY)
     settings += ("training.epochs=80", "training.save_every=0", "training.validate_every=80")
@@ -64,9 +65,13 @@ def test_a_killed_rank_ends_the_run_which_goes_on_with_one_process(tmp_path: Pat
     assert "Traceback" not in said
     assert not (run / "model").exists()
 
-    train(load_config("ssdu", settings), resume=True)
+    resume(str(run), resume=True)
+    assert capsys.readouterr().out == f"{run / 'model'}\n"
     steps = [row["step"] for row in map(json.loads, log.read_text().splitlines()) if "loss" in row]
     assert steps == list(range(1, 161))
+    monkeypatch.setenv("RANK", "1")
+    resume(str(run), resume=True)
+    assert capsys.readouterr().out == "", "two ranks say the same"
 
 
 def wait_for_a_rank_that_hangs(number: int, port: int, folder: Path) -> None:

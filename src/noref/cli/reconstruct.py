@@ -22,7 +22,7 @@ from noref.data.files import files_of
 from noref.errors import NorefError
 from noref.evaluation.score import cropped, magnitude
 from noref.scan import Role, Scan
-from noref.training.distributed import collected, process_group, rank, world_size
+from noref.training.distributed import collected, process_group, rank, speaks, world_size
 
 
 def reconstruct(
@@ -47,7 +47,7 @@ def reconstruct(
         for file, target in zip(files, outputs, strict=True):
             scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
             _write(target, scans, method)
-            if rank() == 0:
+            if speaks():
                 print(target)
 
 
@@ -96,7 +96,7 @@ def _write(path: Path, scans: Dataset, method: Callable[[Scan], Tensor]) -> None
     """Every process makes each `world_size()`-th slice; the first one writes them all."""
     images = []
     turns = range(rank(), len(scans), world_size())
-    for index in track(turns, path.name, console=Console(stderr=True, quiet=rank() > 0)):
+    for index in track(turns, path.name, console=Console(stderr=True, quiet=not speaks())):
         scan = scans[index]
         image = method(scan) * scan.scale
         # The phase is kept where there is one map set.

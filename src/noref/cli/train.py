@@ -13,7 +13,7 @@ from noref import api
 from noref.config import load_config
 from noref.errors import NorefError
 from noref.training import Interrupted
-from noref.training.distributed import rank
+from noref.training.distributed import speaks
 
 
 def train(
@@ -36,9 +36,9 @@ def train(
     try:
         model = api.train(config, resume=resume)
     except Interrupted:
-        if rank() == 0:
+        if speaks():
             folder = shlex.quote(config.output)
             print(f"noref: stopped and saved; go on with: noref train {folder} --resume", file=sys.stderr)
         raise typer.Exit(130) from None
-    if rank() == 0:
+    if speaks():
         print(model)

@@ -44,6 +44,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def speaks() -> bool:
+    """Whether this process is the one to talk to the user, also before and after it is one of a group."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def pick_device(name: str) -> torch.device:
     """The device of that name; `auto` is the GPU of this process, or the CPU.
 

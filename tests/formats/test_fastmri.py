@@ -336,9 +336,9 @@ def test_submissions_have_the_readout_first(tmp_path: Path) -> None:
 )
 def test_however_the_file_lays_it_out_kspace_is_the_same(tmp_path: Path, layout: dict[str, object]) -> None:
     kspace = noise(3, 3, 16, 12)
-    for name, given in (("plain", {}), ("other", layout)):
+    for name, options in (("plain", {}), ("other", layout)):
         with h5py.File(tmp_path / f"{name}.h5", "w", userblock_size=512) as file:
-            file.create_dataset("kspace", data=kspace, **given)
+            file.create_dataset("kspace", data=kspace, **options)
     for index in range(3):
         one, other = (formats.read(tmp_path / f"{name}.h5")[index].kspace for name in ("plain", "other"))
         assert torch.equal(one, torch.from_numpy(kspace[index].swapaxes(-1, -2)))

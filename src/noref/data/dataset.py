@@ -56,9 +56,10 @@ class Seen:
     full: bool
 
     @classmethod
-    def of(cls, scan: Scan) -> Seen:
-        """Of a scan with Ω and Γ."""
-        mask, allowed, padding = map(packed, (scan.mask, scan.allowed, padding_of(scan)))
+    def of(cls, scan: Scan, once: dict[bytes, bytes]) -> Seen:
+        """Of a scan with Ω and Γ; masks of scans that were seen `once` already are not kept again."""
+        masks = map(packed, (scan.mask, scan.allowed, padding_of(scan)))
+        mask, allowed, padding = (once.setdefault(mask, mask) for mask in masks)
         return cls(scan.id, bucket(scan), mask, allowed, padding, fully_sampled(scan))
 
     @property
@@ -154,12 +155,9 @@ class Dataset(Sequence[Scan]):
             scan = undersample(self._raw(index), self.how)
             if self.role is Role.TARGET and self.how.holdout > 0:
                 scan = hold_out(scan, self.how.holdout, self.how.seed)
-            seen = Seen.of(scan)
+            seen = Seen.of(scan, once)
             sets = self.how.sets if scan.maps is None and scan.coils > 1 else seen.bucket[0]
-            mask, allowed, padding = (
-                once.setdefault(mask, mask) for mask in (seen.mask, seen.allowed, seen.padding)
-            )
-            survey.append(Seen(seen.id, (sets, *seen.bucket[1:]), mask, allowed, padding, seen.full))
+            survey.append(replace(seen, bucket=(sets, *seen.bucket[1:])))
         return survey
 
     @cached_property

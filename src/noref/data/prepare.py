@@ -143,11 +143,12 @@ def scale_of(scan: Scan) -> complex:
     centre = acs_mask(scan.allowed)
     calibrated = min(np.count_nonzero(centre.numpy().any(axis)) for axis in (0, 1)) >= 4
     image = combined(scan.kspace, coil_maps(scan), centre if calibrated else scan.allowed)
-    size = float(np.quantile(image.abs().numpy(), 0.995))
+    magnitude = image.abs()
+    size = float(np.quantile(magnitude.numpy(), 0.995))
     if not size > 0:
         raise NorefError(f"{scan.id}: k-space is zero in the calibration region; check the file and its mask")
     # Weighted by their power, so that what is dark and has no phase does not vote.
-    return cmath.rect(size, float((image * image.abs()).sum().angle()))
+    return cmath.rect(size, float((image * magnitude).sum().angle()))
 
 
 def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:

@@ -81,7 +81,7 @@ def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, rol
         raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
     if how.redraw and role is Role.PROXY:
         raise NorefError("redraw=true: a store holds one mask of every scan; prepare with redraw=false")
-    survey: list[Seen] = []
+    survey, once = list[Seen](), dict[bytes, bytes]()
     places: list[tuple[int, int, int]] = []
     for number, (_, volume) in enumerate(groupby(scans, key=lambda scan: volume_of(scan.id))):
         with whole(_volume(folder, number)) as temporary, temporary.open("wb") as file:
@@ -89,7 +89,7 @@ def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, rol
                 start = file.tell()
                 _put(file, scan)
                 places.append((number, start, file.tell() - start))
-                survey.append(Seen.of(scan))
+                survey.append(Seen.of(scan, once))
     if not survey:
         raise NorefError(f"{folder}: there is no scan to write")
     if len({seen.id for seen in survey}) < len(survey):

@@ -51,9 +51,19 @@ def _made_of_lines(mask: Tensor) -> bool:
     return mask.shape[-1] == 1
 
 
-def _beside(image: Tensor, mask: Tensor) -> Tensor:
-    """Image pairs with their axes as those of the maps that come with this mask; its own inverse."""
-    return image.mT if _made_of_lines(mask) else image
+def beside_maps(image: Tensor, mask: Tensor) -> Tensor:
+    """Image pairs as complex `(batch, sets, …)`, axes in the order of the maps that come with this mask."""
+    return to_complex(image.mT if _made_of_lines(mask) else image)
+
+
+def back_to_pairs(image: Tensor, mask: Tensor) -> Tensor:
+    """The inverse of `beside_maps`."""
+    return to_pairs(image.mT if _made_of_lines(mask) else image)
+
+
+def normal(image: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
+    """`AᴴA x` of complex images and maps, their axes in the same order."""
+    return _combine(_project(_expand(image, maps), mask), maps)
 
 
 def _project(coils: Tensor, mask: Tensor) -> Tensor:
@@ -82,9 +92,7 @@ def _image_like(image: Tensor, maps: Tensor) -> Tensor:
 @torch.library.custom_op("noref::sense_normal", mutates_args=())
 def sense_normal(image: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
     """`AᴴA x = Σ_c S_c* Fᴴ M F S_c x`, image pairs in and out."""
-    complex_maps = torch.view_as_complex(maps)
-    coils = _project(_expand(to_complex(_beside(image, mask)), complex_maps), mask)
-    return _beside(to_pairs(_combine(coils, complex_maps)), mask).contiguous()
+    return back_to_pairs(normal(beside_maps(image, mask), torch.view_as_complex(maps), mask), mask)
 
 
 @torch.library.custom_op("noref::sense_forward", mutates_args=())
@@ -120,7 +128,7 @@ def _(kspace: Tensor, maps: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG001 -
 def sense_normal_maps_gradient(gradient: Tensor, image: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
     """Gradient of `Re⟨g, AᴴA x⟩` with respect to the maps: `conj(g) z_c + conj(x) P S_c g`, `z = P S x`."""
     complex_maps = torch.view_as_complex(maps)
-    g, x = to_complex(_beside(gradient, mask)), to_complex(_beside(image, mask))
+    g, x = beside_maps(gradient, mask), beside_maps(image, mask)
     z = _project(_expand(x, complex_maps), mask)
     w = _project(_expand(g, complex_maps), mask)
     product = g.conj_physical()[:, :, None] * z[:, None] + x.conj_physical()[:, :, None] * w[:, None]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noref.physics.operators import sense_normal, sense_normal_maps_gradient
+from noref.physics.operators import back_to_pairs, beside_maps, normal, sense_normal_maps_gradient
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -45,10 +45,10 @@ def conjugate_gradients(
         image = operator(direction)
         # A converged element has zero power: its step is 0/tiny, not 0/0.
         step = power / _dot(direction, image).clamp_min(tiny)
-        x = x + step * direction
-        residual = residual - step * image
+        x = torch.addcmul(x, step, direction)
+        residual = torch.addcmul(residual, step, image, value=-1)
         new_power = _dot(residual, residual)
-        direction = residual + (new_power / power.clamp_min(tiny)) * direction
+        direction = torch.addcmul(residual, new_power / power.clamp_min(tiny), direction)
         power = new_power
     return x
 
@@ -62,10 +62,16 @@ def sense_solve(
     The gradient is implicit: with `u = (AᴴA + λ)⁻¹ g`, `∂b = u`, `∂λ = −Re⟨u, x⟩`, and minus the maps'
     gradient of `Re⟨u, AᴴA x⟩`. It is as exact as the solve has converged.
     """
-    solution = conjugate_gradients(
-        lambda x: sense_normal(x, maps, mask) + damping * x, right, iterations=iterations, tolerance=tolerance
-    )
-    return solution.contiguous()
+    complex_maps = torch.view_as_complex(maps)
+
+    def operator(x: Tensor) -> Tensor:
+        image = torch.view_as_complex(x)
+        return torch.view_as_real(normal(image, complex_maps, mask).add_(damping * image))
+
+    # As the maps lie, and complex: nothing is moved between iterations.
+    begin = torch.view_as_real(beside_maps(right, mask))
+    solution = conjugate_gradients(operator, begin, iterations=iterations, tolerance=tolerance)
+    return back_to_pairs(torch.view_as_complex(solution), mask)
 
 
 @sense_solve.register_fake

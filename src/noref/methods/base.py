@@ -118,25 +118,25 @@ class Views:
         if len({view.bucket for view in views}) != 1:
             raise ValueError("views of different shapes, or with and without image, cannot be stacked")
         images = [view.image for view in views if view.image is not None]
-        shown = torch.stack([view.shown for view in views])
-        padding = torch.stack([padding_of(view.scan) for view in views])
-        guessed = shown & torch.stack([_nowhere_if_none(view.guessed, view.shown) for view in views])
+        shown = _stack([view.shown for view in views])
+        padding = _stack([padding_of(view.scan) for view in views])
+        guessed = shown & _stack([_nowhere_if_none(view.guessed, view.shown) for view in views])
         free = guessed & torch.tensor([not view.keep_guesses for view in views])[:, None, None]
         return cls(
             ids=tuple(view.scan.id for view in views),
             role=views[0].scan.role,
-            kspace=torch.stack([torch.where(view.shown, view.scan.kspace, 0) for view in views]),
+            kspace=_stack([torch.where(view.shown, view.scan.kspace, 0) for view in views]),
             shown=shown | padding,
             padding=padding,
             kept=(shown & ~free) | padding,
             guessed=guessed.sum((1, 2)) / shown.sum((1, 2)).clamp_min(1),
-            maps=torch.stack([coil_maps(view.scan) for view in views]),
-            goal=torch.stack([view.goal for view in views]),
-            weight=torch.stack([view.weight.to(torch.float32) for view in views]),
-            density=torch.stack(
+            maps=_stack([coil_maps(view.scan) for view in views]),
+            goal=_stack([view.goal for view in views]),
+            weight=_stack([view.weight.to(torch.float32) for view in views]),
+            density=_stack(
                 [torch.ones(view.scan.shape) if view.density is None else view.density for view in views]
             ),
-            image=torch.stack(images) if images else None,
+            image=_stack(images) if images else None,
             share=torch.tensor([view.share for view in views]),
             further=tuple(
                 (term, tuple(map(cls.of, zip(*(view.further[i][1] for view in views), strict=True))))
@@ -177,6 +177,11 @@ class Views:
         }
         further = tuple((term, tuple(v.pin_memory() for v in views)) for term, views in self.further)
         return replace(self, **pinned, further=further)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors along a new first axis; a single one is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def _nowhere_if_none(mask: Tensor | None, like: Tensor) -> Tensor:

@@ -63,13 +63,13 @@ class Phase(nn.Module):
 
     @staticmethod
     def _pair(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        return F.conv2d(F.relu(F.conv2d(x, first, padding=1)), second, padding=1)
+        return F.conv2d(F.relu_(F.conv2d(x, first, padding=1)), second, padding=1)
 
 
 def _soft(x: Tensor, threshold: Tensor) -> Tensor:
     """Soft shrinkage, `sign(x)·max(|x| − θ, 0)`."""
     threshold = threshold.to(x.dtype)
-    return F.relu(x - threshold) - F.relu(-x - threshold)
+    return F.relu_(x - threshold) - F.relu_(-x - threshold)
 
 
 def _normal(image: Tensor, encoding: Encoding) -> Tensor:

@@ -87,7 +87,7 @@ class Residual(nn.Module):
         # Channels last is what convolutions work in.
         x = image.contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.layers):
-            x = layer(F.relu(x) if i else x)
+            x = layer(F.relu_(x) if i else x)
         return image + x.to(image.dtype).contiguous()
 
 

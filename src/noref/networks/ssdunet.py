@@ -27,7 +27,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, features, y, x)` in and out."""
-        outputs: Tensor = x + 0.1 * self.second(F.relu(self.first(x)))
+        outputs: Tensor = x + 0.1 * self.second(F.relu_(self.first(x)))
         return outputs
 
 

@@ -95,7 +95,7 @@ def test_acs_maps_of_nothing_are_zero() -> None:
 
 def test_too_few_lines_for_espirit_are_refused_in_one_line() -> None:
     with pytest.raises(
-        NorefError, match=r"anna/t2/3: ESPIRiT needs 12 .* found 11 × 80; .*acs.*learn"
+        NorefError, match=r"anna/t2/3: ESPIRiT needs 12 .* found 11 × 80; .*maps=acs.*refine_maps"
     ) as error:
         estimate_maps(_scan(11))
     assert "\n" not in str(error.value)

@@ -89,19 +89,26 @@ def _read(setting: Setting) -> Work:
     return Work(run)
 
 
+_OTHERS = (
+    Side("fastMRI", _fastmri, ("fastmri",), repeat=3, why="no split, no maps"),
+    Side("k-space alone", _read, repeat=3, why="read by h5py, no more"),
+)
+_RECORDED = {"DIRECT": 237, "fastMRI": 16, "k-space alone": 1.3}
+
 ROWS = (
     Row(
         "load",
-        "loading one slice, 15 coils 640×320, with split and maps",
-        (
-            Side("noref, raw file", _raw, repeat=3),
-            Side("noref, prepared store", _prepared, repeat=3),
-            Side("fastMRI", _fastmri, ("fastmri",), repeat=3, why="no split, no maps"),
-            Side("k-space alone", _read, repeat=3, why="read by h5py, no more"),
-        ),
-        target=40,
-        aim="≤ 8 from a prepared store",
-        recorded={"DIRECT": 237, "fastMRI": 16, "k-space alone": 1.3},
+        "loading one slice, 15 coils 640×320, with split and maps, from a prepared store",
+        (Side("noref", _prepared, repeat=3), *_OTHERS),
+        target=8,
+        recorded=_RECORDED,
         quick=True,
+    ),
+    Row(
+        "load-raw",
+        "loading one slice, 15 coils 640×320, with split and maps, from a raw file with maps",
+        (Side("noref", _raw, repeat=3), *_OTHERS),
+        target=40,
+        recorded=_RECORDED,
     ),
 )

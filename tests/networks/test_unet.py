@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 import torch
+import torch.nn.functional as F
 from problems import problem
 from torch import Tensor, nn
 
-from noref.networks.unet import ImageUNet, NormUNet, UNet
+from noref.networks.unet import ImageUNet, NormUNet, UNet, normalised
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -108,3 +109,24 @@ def test_it_improves_the_image_it_is_told_to() -> None:
     torch.testing.assert_close(given[0], adjoint)
     explained = encoding.forward_pairs(given[1]) - torch.view_as_real(kspace)
     assert float(explained.norm()) < 0.05 * float(torch.view_as_real(kspace).norm())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_features_are_normalised_as_pytorch_does(batch: int, layout: torch.memory_format) -> None:
+    features = (torch.randn(batch, 5, 64, 48) * 3 + 2).contiguous(memory_format=layout)
+    upstream, given = torch.randn(features.shape), [features, features.double()]
+    images, gradients = [], []
+    for x, of in zip(given, (normalised, lambda x: F.leaky_relu(F.instance_norm(x), 0.2)), strict=True):
+        x = x.detach().requires_grad_()
+        image = of(x)
+        image.backward(upstream.to(x.dtype))
+        images.append(image.detach().double())
+        gradients.append(cast(Tensor, x.grad).double())
+    for ours, theirs in (images, gradients):
+        assert float((ours - theirs).norm() / theirs.norm()) < 3e-7
+
+
+def test_the_gradient_of_normalised_features_is_the_functions() -> None:
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(normalised, features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +13,44 @@ from noref.networks.base import Estimate, Network
 from noref.networks.start import Start, adjoint_image, check_channels, first_image
 from noref.physics import Encoding, to_complex
 
+_SLOPE, _EPS = 0.2, 1e-5
 
-def _normalised(x: Tensor) -> Tensor:
-    """Instance normalisation, then leaky ReLU.
 
-    Of one scan that is batch normalisation, which on CPUs takes features channels last as they are; instance
-    normalisation reorders them, there and back.
+class _Normalised(torch.autograd.Function):
+    """Instance normalisation, then leaky ReLU, of `(batch, channels, y, x)` in any layout.
+
+    On CPUs PyTorch's own reorders features that lie channels last, there and back; batch normalisation takes
+    them as they are, but sums plainly, thirty times the rounding error of this. Only the result is kept: the
+    ReLU can be inverted.
     """
-    scans = [F.leaky_relu_(F.batch_norm(scan, None, None, training=True), 0.2) for scan in torch.split(x, 1)]
-    return torch.cat(scans) if len(scans) > 1 else scans[0]
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """`leaky_relu((x − mean) / std)`."""
+        x = x - _mean(x)
+        scale = (_mean(x.square()) + _EPS).rsqrt()
+        result = F.leaky_relu_(x.mul_(scale), _SLOPE)
+        ctx.save_for_backward(result, scale)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """With n the normalised features and g the gradient there, `(g − mean g − n mean(g n)) / std`."""
+        result, scale = ctx.saved_tensors
+        gradient: Tensor = torch.ops.aten.leaky_relu_backward(gradients[0], result, _SLOPE, True)
+        normalised = F.leaky_relu(result, 1 / _SLOPE)
+        along = _mean(gradient * normalised)
+        return gradient.sub_(_mean(gradient)).addcmul_(normalised, along, value=-1).mul_(scale)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.mean((2, 3), keepdim=True)
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Instance normalisation and leaky ReLU of features `(batch, channels, y, x)`."""
+    result: Tensor = _Normalised.apply(x)  # type: ignore[no-untyped-call] # by PyTorch
+    return result
 
 
 class Convolutions(nn.Module):
@@ -33,7 +63,7 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, y, x)` to `(batch, outputs, y, x)`."""
-        return _normalised(self.second(_normalised(self.first(x))))
+        return normalised(self.second(normalised(self.first(x))))
 
 
 class UNet(nn.Module):
@@ -74,7 +104,7 @@ class UNet(nn.Module):
             skipped.append(x)
         skipped.pop()
         for upsample, convolutions in zip(self.upsample, self.decoder, strict=True):
-            x = convolutions(torch.cat((_normalised(upsample(x)), skipped.pop()), 1))
+            x = convolutions(torch.cat((normalised(upsample(x)), skipped.pop()), 1))
         outputs: Tensor = self.last(x)[..., top : top + height, left : left + width].to(precision)
         return outputs
 

@@ -35,8 +35,9 @@ step=$!
 # A signal ends the waiting, not the step.
 while kill -0 "$step" 2>/dev/null; do
     wait "$step"
-    code=$?
 done
+wait "$step"
+code=$?
 
 # 130: the tasks were warned by themselves, as by scancel --signal=USR1.
 if [[ $code -eq 130 || ($stopped == yes && $code -ne 0) ]]; then

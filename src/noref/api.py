@@ -26,7 +26,7 @@ from noref.networks import Estimate, Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.training import Engine
 from noref.training.checkpoint import load_weights, save_tensors
-from noref.training.distributed import barrier, pick_device, place, process_group, rank
+from noref.training.distributed import barrier, decided, pick_device, place, process_group, rank
 from noref.version import __version__
 
 
@@ -127,7 +127,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
         # Read now: nobody knows what has become of that model when the training ends.
         before = proxies_before(config)
         engine = build_engine(config)
-        going_on = resume and engine.checkpoint.exists()
+        going_on = resume and decided(engine.checkpoint.exists)
         # All have looked at the folder, and the input is good: only now is it this run's.
         barrier()
         if rank() == 0 and not (folder / "config.yaml").exists():

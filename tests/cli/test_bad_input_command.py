@@ -143,7 +143,7 @@ def test_too_little_calibration_names_the_ways_out(run: Path, tmp_path: Path) ->
         assert told.startswith(
             "noref: brain-0001/brain-0001/000: ESPIRiT needs 12 fully sampled central lines"
         )
-        assert "take maps from the low-resolution images (acs)" in told
+        assert "take maps from the low-resolution images (maps=acs)" in told
     assert tree(tmp_path) == ["scans", "scans/brain-0001.h5"]
     done(*train, "data.target.maps=acs")
 

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import noref
+from noref.api import dataset
+from noref.config import Source
 from noref.data.prepare import Preparation, prepare
+from noref.data.store import write_store
 from noref.evaluation.score import cropped
 from noref.formats.png import grey, sheet
+from noref.scan import Role
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,15 @@ def test_a_path_setting_names_files_too(run: Path, scan: Path, tmp_path: Path) -
     done("reconstruct", run, f"path={scan}", "-o", tmp_path / "a.npy")
     done("reconstruct", run, scan, "-o", tmp_path / "b.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_a_store_is_not_taken_for_raw_files(full: Path, scan: Path, tmp_path: Path) -> None:
+    scans = dataset(Source(path=str(full)), Role.TARGET)
+    write_store(tmp_path / "store", [scans.prepared(0)], scans.how, scans.role)
+    for paths in ([tmp_path / "store"], [scan, tmp_path / "store"]):
+        told = refused("reconstruct", "cg-sense", *paths, "-o", tmp_path / "out")
+        assert f"{tmp_path / 'store'}: prepared scans, of a training; name the raw files" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_to_reconstruct_is_refused(run: Path, tmp_path: Path) -> None:

@@ -227,7 +227,8 @@ def test_numbers_survive_the_command_line(lr: float, epochs: int) -> None:
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_saved_and_read_again(recipe: str, tmp_path: Path) -> None:
-    config = load_config(recipe, ["data.target.path=[a, b*]", "data.validation.path=c", "training.lr=3e-4"])
+    paths = ["data.target.path=[a, b*]", "data.proxy.path=d", "data.validation.path=c"]
+    config = load_config(recipe, [*paths, "training.lr=3e-4"])
     save_config(config, tmp_path / "config.yaml")
     assert load_config(str(tmp_path / "config.yaml")) == config
     assert read_config(tmp_path / "config.yaml") == config

@@ -19,6 +19,7 @@ from synthetic import scan, undersampled
 
 from noref.cli.reconstruct import reconstruct
 from noref.cli.train import train as resume
+from noref.errors import NorefError
 from noref.formats import fastmri
 from noref.training import distributed
 
@@ -114,3 +115,20 @@ def test_a_rank_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
 )
 def test_only_errors_of_exchanges_are_anothers(error: RuntimeError, lost: bool) -> None:
     assert distributed._is_of_peers(error) is lost
+
+
+@pytest.mark.parametrize("wrong", [{"MASTER_ADDR": None}, {"RANK": "first"}, {"MASTER_PORT": "none"}])
+def test_processes_that_cannot_meet_are_told_where(
+    wrong: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29517", **wrong}
+    for name, value in given.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(NorefError, match="the 2 processes do not meet there"),
+        distributed.process_group(torch.device("cpu")),
+    ):
+        pytest.fail("they met")

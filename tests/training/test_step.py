@@ -257,7 +257,7 @@ def test_the_share_of_proxies_holds_over_steps(batch: int, mixing: float) -> Non
     assert first == set(range(6))
 
 
-@pytest.mark.parametrize("mixing", [0.0, 1.0])
+@pytest.mark.parametrize("mixing", [0.0, 0.0004, 0.9996, 1.0])
 def test_a_share_that_leaves_one_role_out_is_refused(mixing: float) -> None:
     with pytest.raises(NorefError, match=f"mixing={mixing:g}: a step needs targets and proxies"):
         Steps(joint(), targets(6), proxies(4), batch=4, mixing=mixing)

@@ -152,7 +152,7 @@ class Report:
     @property
     def primary(self) -> Metric:
         """The metric that methods are compared and subjects ranked by: PSNR, or Γ without any reference."""
-        psnr, gamma = METRICS[0], METRICS[3]
+        psnr, gamma = (next(metric for metric in METRICS if metric.key == key) for key in ("psnr", "gamma"))
         return psnr if any(result.values(psnr) for result in self.results) else gamma
 
     def differences(self, metric: Metric) -> dict[str, Difference]:

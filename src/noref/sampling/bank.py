@@ -10,11 +10,11 @@ from torch import Tensor
 from noref.coils.calibration import acs_box
 from noref.sampling.density import sampling_density
 from noref.sampling.draw import draw_units, sampled_in_lines
-from noref.sampling.offsets import shifted_offsets
+from noref.sampling.offsets import held_by_any, shifted_offsets
 from noref.seeding import Key
 
-_SAME = 0.75
-"""Masks that each hold more than this share of all their samples beside the ACS are one; Γ takes the rest."""
+_SAME = 0.6
+"""Masks that each hold more than this share of all their samples beside the ACS are one; Γ took the rest."""
 
 _DRAWN = 32
 """Masks that are drawn to stand for those that an acquisition did not make."""
@@ -37,8 +37,8 @@ def mask_bank(masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> dict[tuple[i
 def drawn_alike(masks: Sequence[Tensor]) -> list[Tensor]:
     """Random masks like the one that all scans were acquired with.
 
-    They hold its ACS and, beside it, as many samples, drawn where the mask is dense, in its own unit (lines
-    or points), no farther out than it reaches.
+    They hold its ACS and, beside it, as many samples as the fullest of them, drawn where it is dense, in its
+    own unit (lines or points), no farther out than it reaches.
 
     Args:
         masks: bool `(ky, kx)` of equal shape; Ω∖Γ of every scan of a data set.
@@ -46,18 +46,18 @@ def drawn_alike(masks: Sequence[Tensor]) -> list[Tensor]:
     Returns:
         bool `(ky, kx)`; none where the scans were acquired with different masks, or all samples are theirs.
     """
-    together = torch.stack(list(masks)).any(0)
+    together = held_by_any(masks)
     acs = torch.zeros_like(together)
     acs[acs_box(together)] = True
     beside = int((together & ~acs).sum())
-    held = min(int((mask & ~acs).sum()) for mask in masks)
+    held = [int((mask & ~acs).sum()) for mask in masks]
     reach = torch.zeros_like(together)
     rows, columns = (together.any(axis).nonzero() for axis in (1, 0))
     reach[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
     free = reach & ~acs
-    if held <= _SAME * beside or beside == int(free.sum()):
+    if min(held) <= _SAME * beside or beside == int(free.sum()):
         return []
-    share = beside / int(free.sum())
+    share = max(held) / int(free.sum())
     weight = sampling_density([together]).log()
     lines = sampled_in_lines(together)
     key = Key(0, "", "bank")

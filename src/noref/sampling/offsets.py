@@ -25,6 +25,14 @@ _CHANCE = 0.025
 """Largest chance with which random lines would be as close to the grid as those found."""
 
 
+def held_by_any(masks: Sequence[Tensor]) -> Tensor:
+    """The samples of all masks together, one mask after the other: a large data set's are kept packed."""
+    together = masks[0].clone()
+    for mask in masks:
+        together |= mask
+    return together
+
+
 def shifted_offsets(masks: Sequence[Tensor]) -> list[Tensor]:
     """All offsets of the one evenly spaced mask that scans were acquired with, as it was acquired first.
 
@@ -39,7 +47,7 @@ def shifted_offsets(masks: Sequence[Tensor]) -> list[Tensor]:
         bool `(ky, kx)`, one for each offset; none where the scans were acquired with different masks, or with
         one that is not made of evenly spaced lines.
     """
-    together = torch.stack(list(masks)).any(0)
+    together = held_by_any(masks)
     if not sampled_in_lines(together):
         return []
     acs, _ = acs_box(together)

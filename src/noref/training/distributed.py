@@ -81,6 +81,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Joins the processes that `torchrun` started; does nothing for a single one.
 
     Raises:
+        NorefError: if they do not find one another.
         PeerLost: if another process dies, at once; if one hangs or its machine is gone, after `PATIENCE`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -88,7 +89,15 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        where = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        reason = str(error).splitlines()[0]
+        raise NorefError(
+            f"{where}: the {os.environ['WORLD_SIZE']} processes do not meet there ({reason}); "
+            "start them with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and a free MASTER_PORT"
+        ) from None
     try:
         yield
     except RuntimeError as error:

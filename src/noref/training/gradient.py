@@ -29,7 +29,8 @@ def accumulate(
 
     Returns:
         this process's part of every term of the loss; and, `apart`, of all processes together the loss and
-        the gradient's norm of each kind, `loss_target`, `gradient_target`, `loss_proxy`, `gradient_proxy`.
+        the gradient's norm of each kind, `loss_target`, `gradient_target`, `loss_proxy`, `gradient_proxy`;
+        nothing of a kind that the step has none of.
     """
     share = torch.stack([views.share.sum() for views in micro_batches]).sum().to(device)
     weight = total(share)
@@ -56,12 +57,17 @@ def accumulate(
     values = (torch.stack(list(sums.values())) / weight).tolist()
     told: dict[str, float] = {}
     if of_targets is not None:
-        told = total_by_name({f"loss_{role}": loss for role, loss in by_role.items()})
+        losses = {f"loss_{role}": loss for role, loss in by_role.items()}
+        held = total_by_name(
+            {role: sum(float(v.share.sum()) for v in micro_batches if v.role is role) for role in Role}
+        )
         of_targets = total(of_targets) / world_size()
-        told |= {
+        told = {
+            **total_by_name(losses),
             "gradient_target": float(of_targets.norm()),
             "gradient_proxy": float((_flat(parameters) - of_targets).norm()),
         }
+        told = {name: value for name, value in told.items() if held[name.split("_")[1]] > 0}
     return dict(zip(sums, values, strict=True)), told
 
 

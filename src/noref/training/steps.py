@@ -70,12 +70,12 @@ class Steps(TorchDataset[list[Views] | NorefError]):
         if targets is not None and proxies is not None:
             if batch < 2:
                 raise NorefError("training.batch=1: a step needs a target and a proxy; give at least 2")
-            if not 0 < mixing < 1:
+            self.mixing = Fraction(mixing).limit_denominator(1000)
+            if not 0 < self.mixing < 1:
                 raise NorefError(
                     f"training.mixing={mixing:g}: a step needs targets and proxies; give a share between "
                     "0 and 1, or leave out the data of one role"
                 )
-            self.mixing = Fraction(mixing).limit_denominator(1000)
 
     @property
     def per_epoch(self) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import mmap
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -167,9 +170,63 @@ def test_a_store_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> Non
             Store(tmp_path / "store")
         assert "\n" not in str(caught.value)
     manifest.write_text(json.dumps(content))
-    (tmp_path / "store" / "index.npz").write_bytes(b"PK")
+    index = tmp_path / "store" / "index.npz"
+    content = index.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damage in (b"", b"PK", content[:100], content[: len(content) // 2], content[:-1], bytes(flipped)):
+        index.write_bytes(damage)
+        with pytest.raises(NorefError, match="store: damaged or incomplete"):
+            Store(tmp_path / "store")
+    index.unlink()
     with pytest.raises(NorefError, match="store: damaged or incomplete"):
         Store(tmp_path / "store")
+
+
+def test_files_of_two_stores_do_not_mix(tmp_path: Path) -> None:
+    made, folder = targets(), tmp_path / "store"
+    opened = stored(folder, made)
+    shutil.move(folder, tmp_path / "old")
+    other = Dataset(made.slices, Preparation(holdout=0.2), Role.TARGET)
+    anew = stored(folder, other)
+    assert anew.ids == opened.ids
+    assert differing(anew[0], other[0]) == []
+    with pytest.raises(NorefError, match=r"000000\.bin: not of the store that was opened") as caught:
+        opened[0]
+    assert "\n" not in str(caught.value)
+    shutil.copy(tmp_path / "old" / "index.npz", folder)
+    with pytest.raises(NorefError, match=r"store: damaged or incomplete \(index\.npz"):
+        Store(folder)
+
+
+def test_the_density_is_that_of_the_scans_left(tmp_path: Path) -> None:
+    made = targets()
+    stored(tmp_path / "store", made)
+    part = Store(tmp_path / "store", subjects=2)
+    alone = Dataset(made.slices[:2], made.how, made.role)
+    for index in range(2):
+        assert differing(alone[index], part[index]) == []
+    assert "density" in differing(made[0], part[0])
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM])
+def test_what_the_system_refuses_is_not_called_damage(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = stored(tmp_path / "store", targets())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    told = rf": cannot be read \({os.strerror(code)}\); check its permissions, and limits"
+    with monkeypatch.context() as system:
+        system.setattr(mmap, "mmap", refuse)
+        with pytest.raises(NorefError, match=r"000000\.bin" + told):
+            read[0]
+    with monkeypatch.context() as system:
+        system.setattr(Path, "open", refuse)
+        with pytest.raises(NorefError, match="store" + told):
+            Store(tmp_path / "store")
 
 
 def test_a_cut_or_exchanged_file_is_named(tmp_path: Path) -> None:

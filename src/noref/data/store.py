@@ -2,13 +2,16 @@
 
 A folder of `store.json` (version, preparation, role), `index.npz` (what is known of every scan without its
 k-space) and `scans/*.bin`, one for each volume. A scan in it is a line of JSON and its arrays, end to end, so
-that nothing is copied or computed. `store.json` is written last: without it a folder is no store.
+that nothing is copied or computed. `store.json` is written last: without it a folder is no store. It holds
+the SHA-256 of the index, and a random stamp with which each volume begins: files of two stores do not mix.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -34,7 +37,7 @@ VERSION = 1
 """Of the layout."""
 
 _ALIGNED = 64
-"""Bytes to whose multiples arrays begin."""
+"""Bytes to whose multiples arrays begin; a stamp is as long."""
 
 
 def is_store(path: str | Sequence[str]) -> bool:
@@ -83,8 +86,10 @@ def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, rol
         raise NorefError("redraw=true: a store holds one mask of every scan; prepare with redraw=false")
     survey, once = list[Seen](), dict[bytes, bytes]()
     places: list[tuple[int, int, int]] = []
+    stamp = secrets.token_hex(_ALIGNED // 2)
     for number, (_, volume) in enumerate(groupby(scans, key=lambda scan: volume_of(scan.id))):
         with whole(_volume(folder, number)) as temporary, temporary.open("wb") as file:
+            file.write(stamp.encode())
             for scan in volume:
                 start = file.tell()
                 _put(file, scan)
@@ -94,14 +99,18 @@ def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, rol
         raise NorefError(f"{folder}: there is no scan to write")
     if len({seen.id for seen in survey}) < len(survey):
         raise NorefError(f"{folder}: two scans have the same id; rename a file, or leave it out")
-    with whole(folder / "index.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **_index(survey, places))
+    with whole(folder / "index.npz") as temporary:
+        with temporary.open("wb") as file:
+            np.savez(file, **_index(survey, places))
+        digest = _digest(temporary)
     manifest = {
         "format": "noref store",
         "version": VERSION,
         "noref": __version__,
         "role": role,
         "scans": len(survey),
+        "stamp": stamp,
+        "index": digest,
         "preparation": how.model_dump(mode="json", include=set(Preparation.model_fields)),
     }
     with whole(folder / "store.json") as temporary:
@@ -116,7 +125,7 @@ class Store(OnDemand):
         subjects: only the scans of so many subjects, in the order of their names.
 
     Raises:
-        NorefError: if it is damaged, or a newer version wrote it.
+        NorefError: if it is damaged, a newer version wrote it, or the system refuses to open its files.
     """
 
     def __init__(self, folder: Path, subjects: int | None = None) -> None:
@@ -131,20 +140,23 @@ class Store(OnDemand):
                 )
             self.how = Preparation.model_validate(manifest["preparation"])
             self.role = Role(manifest["role"])
-            with np.load(folder / "index.npz", allow_pickle=False) as file:
-                index = {name: file[name] for name in file.files}
+            self._stamp = str(manifest["stamp"]).encode()
+            index = _load(folder / "index.npz", manifest["index"])
             survey = _survey(index)
             kept = set(sorted({subject_of(seen.id) for seen in survey})[:subjects])
             chosen = [i for i, seen in enumerate(survey) if subject_of(seen.id) in kept]
             self.survey: Sequence[Seen] = [survey[i] for i in chosen]
             self._places = index["places"][chosen]
-            self.density = {
-                (density.shape[0], density.shape[1]): torch.from_numpy(density)
-                for name, density in index.items()
-                if name.startswith("density")
-            }
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise damaged(folder, error) from error
+            if len(chosen) < len(survey):
+                self.density = densities(self.survey)
+            else:
+                self.density = {
+                    (density.shape[0], density.shape[1]): torch.from_numpy(density)
+                    for name, density in index.items()
+                    if name.startswith("density")
+                }
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(folder, error) from error
         self.ids = tuple(seen.id for seen in self.survey)
 
     def _read(self, index: int) -> Scan:
@@ -152,14 +164,19 @@ class Store(OnDemand):
         path = _volume(self.folder, number)
         page = start - start % mmap.ALLOCATIONGRANULARITY
         try:
-            with path.open("rb") as file:
+            with path.open("rb", buffering=0) as file:
+                if file.read(_ALIGNED) != self._stamp:
+                    raise NorefError(
+                        f"{path}: not of the store that was opened; the folder was written anew since, or "
+                        "holds files of several: open it again, or prepare the scans again"
+                    )
                 # Private: what is written to a scan's tensors stays in this process.
                 mapped = mmap.mmap(file.fileno(), start - page + length, offset=page, access=mmap.ACCESS_COPY)
             if hasattr(mapped, "madvise"):
                 mapped.madvise(mmap.MADV_WILLNEED)
             scan = _get(np.frombuffer(mapped, np.uint8)[start - page :])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise damaged(path, error) from error
+            raise _unreadable(path, error) from error
         if scan.id != self.ids[index]:
             raise NorefError(f"{path}: holds {scan.id} for {self.ids[index]}; prepare the scans again")
         return replace(scan, role=self.role, density=self.density[scan.shape])
@@ -203,6 +220,31 @@ class PreparedDataset(Dataset):
 
 def _volume(folder: Path, number: int) -> Path:
     return folder / "scans" / f"{number:06d}.bin"
+
+
+def _unreadable(path: Path, error: Exception) -> NorefError:
+    """Damage, unless the system refused: too many open files, or no memory, say nothing of the file."""
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        reason = error.strerror or str(error)
+        return NorefError(
+            f"{path}: cannot be read ({reason}); check its permissions, and limits by ulimit -a"
+        )
+    return damaged(path, error)
+
+
+def _load(path: Path, digest: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an index with this SHA-256."""
+    # First: what reading damaged archives raises is any of a dozen errors, or none.
+    if _digest(path) != digest:
+        raise ValueError(f"{path.name} is not as it was written")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put(file: BinaryIO, scan: Scan) -> None:

@@ -132,8 +132,8 @@ def test_a_path_setting_names_files_too(run: Path, scan: Path, tmp_path: Path) -
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
-def test_a_store_is_not_taken_for_raw_files(full: Path, scan: Path, tmp_path: Path) -> None:
-    scans = dataset(Source(path=str(full)), Role.TARGET)
+def test_a_store_is_not_taken_for_raw_files(scan: Path, tmp_path: Path) -> None:
+    scans = dataset(Source(path=str(scan)), Role.TARGET)
     write_store(tmp_path / "store", [scans.prepared(0)], scans.how, scans.role)
     for paths in ([tmp_path / "store"], [scan, tmp_path / "store"]):
         told = refused("reconstruct", "cg-sense", *paths, "-o", tmp_path / "out")

@@ -19,6 +19,7 @@ from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.files import files_of
+from noref.data.store import is_store
 from noref.errors import NorefError
 from noref.evaluation.score import cropped, magnitude
 from noref.scan import Role, Scan
@@ -39,6 +40,9 @@ def reconstruct(
     paths, settings = named_paths(*divided(inputs))
     if not paths:
         raise NorefError("no files to reconstruct; name them, such as scans/*.h5")
+    for path in paths:
+        if is_store(path):
+            raise NorefError(f"{path}: prepared scans, of a training; name the raw files they were made from")
     files = files_of(paths)
     outputs = _outputs(files, output, suffix)
     method, base = _method(model)

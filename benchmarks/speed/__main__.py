@@ -54,7 +54,8 @@ def _measured(row: Row, options: argparse.Namespace, seconds: float) -> Result:
         if side.cpu is None or side.wall is None:
             print(f"  {name}: skipped, {side.skipped}", flush=True)
             continue
-        told = [f"{page.spread(side.cpu)} ms CPU", f"{page.spread(side.wall)} ms wall"]
+        cpu, wall = (page.spread(time, result.rounds) for time in (side.cpu, side.wall))
+        told = [f"{cpu} ms CPU", f"{wall} ms wall"]
         if side.peak is not None:
             told.append(f"{side.peak:.0f} MiB")
         if side.ratio is not None:

@@ -18,6 +18,7 @@ from benchmarks.speed.profile import profiled
 from benchmarks.speed.results import FOLDER, Results
 from benchmarks.speed.row import Row, Setting, Side, Work, relative
 from benchmarks.speed.rows import ROWS
+from benchmarks.speed.rows.maps import aligned
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -136,6 +137,32 @@ def test_figures() -> None:
     assert three([2.0]) == (2.0, 2.0, 2.0)
     assert relative(np.array([1.0, -2.0]), np.array([1.0, -1.0])) == 0.5
     assert [page.number(value) for value in (123.4, 12.34, 1.234)] == ["123", "12.3", "1.23"]
+
+
+def test_maps_differ_by_more_than_their_phases() -> None:
+    rng = np.random.default_rng(0)
+    maps, error = rng.standard_normal((2, 4, 6, 5)) + 1j * rng.standard_normal((2, 4, 6, 5))
+    maps[:, 0] = 0
+    turned = maps * np.exp(1j * rng.uniform(-np.pi, np.pi, (6, 5)))
+    assert aligned(maps, turned) < 1e-12
+    assert aligned(maps, 1.5 * turned) == pytest.approx(0.5)
+    # Linear in the error, so that float32 resolves it.
+    small, large = (aligned(maps, (turned + size * error).astype(np.complex64)) for size in (1e-4, 1e-2))
+    assert small == pytest.approx(large / 100, rel=0.02)
+
+
+def test_one_turn_has_no_quartiles_and_tolerances_are_told() -> None:
+    measured = result(100, 80, 150)
+    peer = replace(measured.sides["peer"], difference=2e-5, agrees=True)
+    sides = {"noref": measured.sides["noref"], "fastMRI": peer}
+    found = Results("cpu", rows={"unet": replace(measured, rounds=1, sides=sides)})
+    told = page.render(found)
+    assert "one turn, load average" in told
+    assert "| fastMRI | 150 [one turn] | 150 [one turn] | 1.00 | 1.50× | 2.0e-05 (≤ 1e-04) |" in told
+    found.rows["unet"] = replace(measured, sides={**sides, "fastMRI": replace(peer, agrees=False)})
+    told = page.render(found)
+    assert "| fastMRI | 150 [150–150] |" in told
+    assert "1.50× [1.50–1.50] | **2.0e-05 (≤ 1e-04), too much** |" in told
 
 
 def test_every_row_has_sides_to_compare_and_names_of_its_own() -> None:

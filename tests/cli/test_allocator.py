@@ -33,5 +33,5 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
         return int(subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout)
 
     kept = faults("keep")
-    # Now and then something that stays lies at the end of the heap, so that nothing behind it can be returned.
+    # Now and then something that stays lies at the end of the heap: nothing behind it can be returned.
     assert any(faults("leave") > 10 * max(kept, 1) for _ in range(5))

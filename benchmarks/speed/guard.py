@@ -28,7 +28,7 @@ def slowdown(before: Result, now: Result, ours: str) -> float | None:
     over the peers.
     """
     changes = {
-        name: old.ratio[1] / now.sides[name].ratio[1]  # type: ignore[index]
+        name: old.ratio[1] / now.sides[name].ratio[1]  # type: ignore[index] # timed: both have it
         for name, old in before.sides.items()
         if old.ratio and old.versus == ours and name in now.sides and now.sides[name].ratio
     }

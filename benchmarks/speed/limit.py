@@ -38,11 +38,11 @@ class Convolution:
     dtype: torch.dtype
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # PyTorch's
     """Notes every convolution whose gradient is computed: once, however often checkpoints repeat it."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # the same
         self.seen: list[Convolution] = []
 
     def __torch_dispatch__(
@@ -101,7 +101,7 @@ def replayed(convolutions: list[Convolution], device: str) -> Callable[[], None]
 
     layouts = (torch.contiguous_format, torch.channels_last)
     faster = {
-        one: min(layouts, key=lambda layout, one=one: seconds(one, layout))  # type: ignore[misc]
+        one: min(layouts, key=lambda layout, one=one: seconds(one, layout))  # type: ignore[misc] # of a default
         for one in Counter(convolutions)
     }
     for key in list(tensors):

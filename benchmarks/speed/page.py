@@ -55,7 +55,7 @@ def spread(values: Three, rounds: int) -> str:
 def factor(results: Results) -> float | None:
     """How much longer this machine takes than the recorded ones: the median over peers, None without any."""
     found = [
-        result.sides[peer].cpu[1] / time  # type: ignore[index]
+        result.sides[peer].cpu[1] / time  # type: ignore[index] # timed ones
         for name, result in results.rows.items()
         if name in ROWS
         for peer, time in ROWS[name].recorded.items()

@@ -13,7 +13,7 @@ from ..steps import BOTH, copy_convolutions, limits, problem, seeded, work
 
 def _unet(setting: Setting) -> UNet:
     features = setting.size(32, 4)
-    return seeded(lambda: UNet(2, 2, features))  # type: ignore[no-any-return]
+    return seeded(lambda: UNet(2, 2, features))  # type: ignore[no-any-return] # a UNet
 
 
 def _image_step(network: nn.Module, setting: Setting, half: bool = False) -> Work:

@@ -59,7 +59,8 @@ class Scan:
         id: subject/scan/slice.
         kspace: complex64 `(…, coils, ky, kx)`, centred, zero where nothing was measured.
         measured: bool `(…, ky, kx)`, what was really sampled.
-        mask: bool `(…, ky, kx)`, Ω, what may be shown: a part of `measured`.
+        mask: bool `(…, ky, kx)`, Ω, what may be shown: a part of `measured`, and beside it, where a method
+            fills a scan in, what a teacher guesses.
         holdout: bool `(…, ky, kx)`, Γ, or None.
         padding: bool `(…, ky, kx)`, known zeros: consistent data, but neither graded nor counted in R.
         trajectory: float32 `(…, 2)`, where samples off the Cartesian grid were taken, or None. No reader

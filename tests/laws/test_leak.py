@@ -67,6 +67,12 @@ INSTANCES: dict[str, Callable[[], Method]] = {
     "refinement of multioperator": lambda: Refinement(MultiOperator(Subset())),
     "parallel": lambda: Parallel(Subset()),
     "parallel refinement": lambda: Parallel(Refinement(Subset())),
+    "refinement of robust": lambda: Refinement(Robust(sigma=0.01)),
+    "refinement of parallel": lambda: Refinement(Parallel(Subset())),
+    "joint of robust": lambda: Joint(target=Robust(sigma=0.01), proxy=Supervised()),
+    "joint refinement of robust": lambda: Joint(Refinement(Robust(sigma=0.01)), Supervised()),
+    "multioperator of robust": lambda: MultiOperator(Robust(sigma=0.01)),
+    "parallel of robust": lambda: Parallel(Robust(sigma=0.01)),
     "parallel joint": lambda: Parallel(Joint(target=Split(), proxy=Supervised())),
 }
 """Every method that learns from targets."""
@@ -121,7 +127,7 @@ def test_all_that_is_shown_or_graded_is_all_of_omega_without_gamma(name: str, co
             assert one.image is None
             assert one.scan.reference is one.scan.holdout is one.scan.clean is one.scan.rss is None
             # Noise is added to what is seen, as input and as goal, and to nothing else.
-            noisy = view.shown if "robust" in name else torch.zeros_like(view.shown)
+            noisy = one.shown if "robust" in name else torch.zeros_like(one.shown)
             for kspace in (one.scan.kspace, one.goal):
                 assert torch.equal(torch.where(noisy, 0, kspace), torch.where(noisy, 0, acquired))
             assert not bool((one.weight > 0)[~allowed].any())
@@ -145,9 +151,17 @@ def test_refined_scans_hold_what_was_acquired_and_the_teachers_guess_elsewhere(n
     method.begin(1, {target.id: teacher})
     shown_acquired, shown_guessed = torch.zeros_like(allowed), torch.zeros_like(allowed)
     for view in views(method, target):
+        acquired_and_shown = view.shown & allowed
+        if "robust" in name:
+            # But for noise, of which its own tests tell.
+            noise = view.scan.kspace - refined
+            assert float(noise[:, view.shown].abs().max()) < 8 * 0.01 / abs(target.scale)
+            goal = torch.where(acquired_and_shown, acquired - noise / 0.75**2, refined)
+            torch.testing.assert_close(view.goal[:, allowed], goal[:, allowed])
+            refined_view = replace(view.scan, kspace=torch.where(view.shown, refined, 0))
+            view = replace(view, scan=refined_view, goal=refined)
         kspace = torch.where(view.shown, view.scan.kspace, 0)
         torch.testing.assert_close(kspace, torch.where(view.shown, refined, 0))
-        acquired_and_shown = view.shown & allowed
         assert torch.equal(kspace[:, acquired_and_shown], acquired[:, acquired_and_shown])
         shown_acquired |= acquired_and_shown
         shown_guessed |= view.shown & ~allowed

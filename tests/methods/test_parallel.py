@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ from linear import PLAIN, SHAPE, Oracle, ZeroFilled, key, power, target
 from safetensors.torch import load_file
 from synthetic import image
 from training.files import tiny
-from training.scans import engine, same, weights
+from training.scans import engine, lines, same, weights
 
 import noref
 from noref.api import build_engine
 from noref.errors import NorefError
-from noref.methods import Method, MultiMask, Parallel, Subset, Views
-from noref.methods.parallel import twin_of
+from noref.methods import Joint, Method, MultiMask, Parallel, Refinement, Subset, Supervised, Views
+from noref.methods.parallel import grade_second, twin_of
 from noref.networks import ADMMCSNet, ISTANet
 from noref.physics import cartesian
 from noref.scan import ScanBatch, coil_maps
@@ -118,6 +118,39 @@ def test_both_start_from_the_weights_of_another_model(tmp_path: Path) -> None:
     parts = (training.network, trained), (cast(Parallel, training.method).twin, twin_of(trained))
     for ours, theirs in parts:
         assert same(dict(ours.state_dict()), dict(theirs.state_dict()))
+
+
+@pytest.mark.parametrize("data_term", ["acquired", "refined", "mixed"])
+def test_inside_refinement_both_learn_from_the_refined_scan(data_term: Any, tmp_path: Path) -> None:
+    method = Refinement(Parallel(Subset()), data_term=data_term)
+    training = engine(tmp_path, method, epochs=1)
+    training.run()
+    target = training.targets[0].as_target()  # type: ignore[index]
+    (view,) = training.method.view(target, key())
+    second = next(views for term, (views,) in view.further if term is grade_second)
+    for one in (view, second):
+        assert bool((one.shown & ~target.mask).any()), "guesses"
+        everything = torch.ones_like(target.mask)
+        assert torch.equal(one.weight > 0, everything if data_term == "refined" else target.mask)
+        assert torch.equal(one.goal[:, target.mask], target.kspace[:, target.mask])
+    assert not torch.equal(view.shown, second.shown)
+    (row, *_) = (row for row in lines(training) if row["stage"] == 1)
+    assert row["second_kspace_l1"] > 0
+    # Where all of k-space is graded, there is no elsewhere to agree on.
+    assert (row["difference"] > 0) is (data_term != "refined")
+
+
+def test_a_second_network_of_one_kind_of_scan_and_a_third_are_refused() -> None:
+    for refused in (
+        lambda: Joint(Parallel(Subset()), Supervised()),
+        lambda: Joint(Refinement(Parallel(Subset())), Supervised()),
+        lambda: Joint(Subset(), Parallel(Supervised())),
+    ):
+        with pytest.raises(NorefError, match="put joint inside parallel") as error:
+            refused()
+        assert "\n" not in str(error.value)
+    with pytest.raises(NorefError, match="has a second network too"):
+        Parallel(MultiMask(Parallel(Subset()), 2))
 
 
 def test_nonsense_is_refused() -> None:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from linear import SHAPE, ZeroFilled, key, target
+from linear import SHAPE, key, target
 from networks.problems import problem, small
-from synthetic import scan
+from synthetic import image, scan, undersampled
 
 from noref.errors import NorefError
 from noref.losses import Objective
 from noref.methods import (
     Cyclic,
     Joint,
-    Method,
     MultiMask,
     MultiOperator,
     Parallel,
     Refinement,
     Robust,
-    Split,
-    Subset,
     Supervised,
     Views,
     Weighted,
 )
 from noref.networks import NETWORKS, ISTANet, KIKINet, Network
 from noref.networks.demodulated import Demodulated
+from noref.physics import cartesian
 from noref.sampling.partition import Partition
-from noref.scan import Scan, ScanBatch
+from noref.scan import Scan, ScanBatch, coil_maps
 
 SQUARES = Objective(kspace={"nmse": 1.0})
 
@@ -167,19 +166,61 @@ def test_only_squared_errors_in_kspace_teach_a_mean(make: Any) -> None:
         method.meet(network)
 
 
-@pytest.mark.parametrize("make", [Robust, lambda: Parallel(Subset()), lambda: MultiMask(Robust(), 2)])
-def test_methods_with_rules_of_their_own_are_not_mixed_with_others(make: Any) -> None:
-    mixed: list[Method] = [
-        Joint(make(), Supervised()),
-        Joint(Split(), make()),
-        Refinement(make()),
-        Cyclic(make()),
-        MultiOperator(make()),
-        Parallel(make()),
-    ]
-    for method in mixed:
-        with pytest.raises(NorefError, match="trains by rules of its own; use it alone or in multimask"):
-            method.meet(ZeroFilled())
+@pytest.mark.parametrize("sigma", [0.5, None])
+@pytest.mark.parametrize("data_term", ["acquired", "refined", "mixed"])
+def test_guesses_are_shown_with_the_noise_of_a_measured_sample_and_graded_without(
+    data_term: Any, sigma: float | None
+) -> None:
+    alpha = 0.8
+    full = noisy_points(1.0, 0.5)
+    acquired = undersampled(full, "random2d", 2, 8).as_target()
+    # The border tells a level that is wrong here, for the object reaches it: any level must be kept to.
+    level = 0.5 if sigma else Robust().noise(acquired)
+    method = Refinement(Robust(alpha=alpha, sigma=sigma), data_term=data_term)
+    method.prepare({full.shape: [undersampled(full, "random2d", 2, 8, seed).mask for seed in range(3)]})
+    teacher = image(full.shape, seed=1)
+    method.begin(1, {full.id: teacher})
+    guess = cartesian(torch.ones(1, *full.shape, dtype=torch.bool), coil_maps(full)[None])
+    refined = torch.where(acquired.mask, acquired.kspace, guess.forward(teacher[None])[0])
+    (view,) = method.view(acquired, key())
+    added = (view.scan.kspace - refined)[0]
+    measured, guessed = view.shown & acquired.mask, view.shown & ~acquired.mask
+    for where, spread in ((measured, alpha * level), (guessed, math.hypot(1, alpha) * level)):
+        assert int(where.sum()) > 200
+        assert float(added[where].abs().square().mean().sqrt()) == pytest.approx(spread, rel=0.1)
+    torch.testing.assert_close(view.goal[0, measured], (refined[0] - added / alpha**2)[measured])
+    hidden = ~view.shown & acquired.mask
+    torch.testing.assert_close(view.goal[0, hidden], refined[0, hidden])
+    graded = torch.ones_like(acquired.mask) if data_term == "refined" else acquired.mask
+    assert torch.equal(view.weight > 0, graded)
+    if data_term == "refined":
+        torch.testing.assert_close(view.goal[0, ~acquired.mask], refined[0, ~acquired.mask])
+    if data_term == "mixed":
+        ((_, (complement,)),) = view.further
+        counted = complement.weight > 0
+        torch.testing.assert_close(complement.goal[0, counted], refined[0, counted])
+
+
+def test_the_noise_covariance_of_a_scan_comes_before_its_border() -> None:
+    full = replace(noisy_points(0.0, 0.3), noise_cov=0.49 * torch.eye(1, dtype=torch.complex64))
+    assert Robust().noise(full.scaled(2j)) == pytest.approx(0.35)
+
+
+def test_it_stands_inside_every_method_but_cyclic() -> None:
+    network = ISTANet(phases=1, features=2)
+    for method in (
+        MultiMask(Robust(), 2),
+        Joint(Robust(), Supervised()),
+        Joint(Refinement(Robust()), Supervised()),
+        MultiOperator(Robust()),
+        Parallel(Robust()),
+    ):
+        method.minimise(SQUARES)
+        method.meet(network)
+    for inner in (Robust(), MultiMask(Robust(), 2)):
+        with pytest.raises(NorefError, match="Cyclic: asks for what was measured, noise included") as error:
+            Cyclic(inner)
+        assert "\n" not in str(error.value)
 
 
 def test_nonsense_is_refused() -> None:

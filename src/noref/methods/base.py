@@ -215,15 +215,12 @@ class Method(nn.Module):
         stages: how many times training starts over on data that the method has rewritten.
         stage: the current one, from 0.
         update: whether every stage has a teacher of its own; otherwise all have the first.
-        alone: whether its network must be trained and applied by its own rules: not a part of methods that
-            grade or reconstruct otherwise.
     """
 
     objective: Objective = Objective()
     stages: int = 1
     stage: int = 0
     update: bool = True
-    alone: bool = False
 
     def minimise(self, objective: Objective) -> None:
         """Sets the losses of this method and of every method inside it."""
@@ -289,15 +286,10 @@ class Method(nn.Module):
         """Receives the network, before there is an optimiser and before trained weights are loaded.
 
         Raises:
-            NorefError: if this method cannot train it, or cannot be made of the methods inside.
+            NorefError: if this method, or one inside, cannot train it.
         """
         for child in self.children():
             if isinstance(child, Method):
-                if child.alone:
-                    outer, inner = type(self).__name__, type(child).__name__
-                    raise NorefError(
-                        f"{outer}: {inner} trains by rules of its own; use it alone or in multimask"
-                    )
                 child.meet(network)
 
     def prepare(self, masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from noref.errors import NorefError
 from noref.methods.again import Again, simulate
 from noref.methods.base import Losses, Method, View, Views
+from noref.methods.robust import Robust
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan
 
@@ -35,6 +37,14 @@ class Cyclic(Again):
     """
 
     term = staticmethod(cycle)
+
+    def __init__(self, inner: Method, weight: float = 1.0) -> None:
+        super().__init__(inner, weight)
+        if any(isinstance(part, Robust) for part in inner.modules()):
+            raise NorefError(
+                "Cyclic: asks for what was measured, noise included, which Robust learns to remove; "
+                "use multioperator around it"
+            )
 
     def passes(self, scan: Scan, mask: Tensor) -> tuple[View, ...]:
         """Ω of the scan, then Ω̃ of the image, graded on Ω."""

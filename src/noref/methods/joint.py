@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noref.errors import NorefError
 from noref.methods.base import Method, View
+from noref.methods.parallel import Parallel
 from noref.networks.base import Estimate, Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.seeding import Key
@@ -24,6 +25,11 @@ class Joint(Method):
             raise NorefError(f"Joint: weight is {weight}; give a share of the loss above 0 and up to 1")
         if proxy.stages > 1:
             raise NorefError("Joint: proxies have references and nothing to refine; refine the target")
+        if any(isinstance(part, Parallel) for method in (target, proxy) for part in method.modules()):
+            raise NorefError(
+                "Joint: the second network of Parallel would learn from scans of one kind only; "
+                "put joint inside parallel"
+            )
         self.target, self.proxy, self.weight = target, proxy, weight
         self.stages = target.stages
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from noref.errors import NorefError
 from noref.methods.base import Around, Method, View
-from noref.networks.base import Network
 from noref.scan import Scan
 from noref.seeding import Key
 
@@ -21,11 +20,7 @@ class MultiMask(Around):
         super().__init__(inner)
         if k < 1:
             raise NorefError(f"MultiMask: k is {k}; give at least one partition")
-        self.k, self.alone = k, inner.alone
-
-    def meet(self, network: Network) -> None:
-        """Hands on to the inner method, whose rules a repetition keeps."""
-        self.inner.meet(network)
+        self.k = k
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """K views; together they weigh as much as one."""

@@ -57,13 +57,14 @@ class Parallel(Method):
         difference: weight of their difference; 0.01 as published.
     """
 
-    alone = True
     twin: Network
 
     def __init__(self, inner: Method, difference: float = 0.01) -> None:
         super().__init__()
         if not difference >= 0:
             raise NorefError(f"Parallel: difference is {difference}; give a weight of 0 or more")
+        if any(isinstance(part, Parallel) for part in inner.modules()):
+            raise NorefError("Parallel: its inner method has a second network too; use one or the other")
         self.inner, self.difference, self.stages = inner, difference, inner.stages
 
     def meet(self, network: Network) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from noref.data.noise import noise_level
 from noref.errors import NorefError
 from noref.methods.base import Around, Losses, Method, View, Views, graded_images
 from noref.networks.base import Estimate, Network
@@ -34,8 +35,8 @@ class Refinement(Around):
     (`mask_bank`).
 
     Args:
-        inner: what to show of the refined scan, in further passes too. What counts how much is its choice in
-            the first stage only: later ones are weighted as `data_term` says.
+        inner: what to show of the refined scan, in further passes too, and what to grade of that. What counts
+            how much is its choice in the first stage only: later ones are weighted as `data_term` says.
         stages: 1 is the inner method alone.
         data_term: `acquired` grades Ω only, against acquired values (the paper's section 2.3); `refined` all
             of ŷ (its section 2.2); `mixed` is `acquired + β·Σ |F S x − ŷ|² / Σ |ŷ|²` over the complement of
@@ -108,6 +109,8 @@ class Refinement(Around):
     def filled(self, scan: Scan) -> Scan:
         """The scan with the teacher's guess in every sample outside Ω; padding stays zero.
 
+        What was measured stays Ω, and the noise of that is told, since guesses have none.
+
         The teacher's image is `(sets, y, x)`, or `(sets, 1 + coils, y, x)` with its learned maps behind it.
         """
         image, maps = self.teacher[scan.id], coil_maps(scan)
@@ -116,7 +119,9 @@ class Refinement(Around):
         encoding = cartesian(scan.mask[None], maps[None])
         kspace = encoding.consistent(image[None], scan.kspace[None])[0]
         known = ~padding_of(scan)
-        return replace(scan, kspace=torch.where(known, kspace, 0), measured=known, mask=known)
+        return replace(
+            scan, kspace=torch.where(known, kspace, 0), mask=known, noise_cov=_noise_covariance(scan)
+        )
 
     def graded(self, view: View, scan: Scan, filled: Scan) -> View:
         """The inner view, graded against the data term, and told which of its samples are guesses.
@@ -127,17 +132,27 @@ class Refinement(Around):
             (term, tuple(self.graded(one, scan, filled) for one in passes)) for term, passes in view.further
         )
         view = replace(view, guessed=~scan.mask, keep_guesses=self.dc == "input", further=further)
+        # Of what is shown the inner method may have a goal of its own, as Robust does.
+        goal = torch.where(view.shown & view.scan.mask, view.goal, filled.kspace)
         if self.data_term == "refined":
-            return replace(view, goal=filled.kspace, weight=filled.mask, density=None)
+            return replace(view, goal=goal, weight=filled.mask, density=None)
         # Copying what is shown teaches nothing, least of all about guesses: it counts once, as in Subset.
         density = None if scan.density is None else torch.where(view.shown, 1.0, scan.density)
-        return replace(view, goal=scan.kspace, weight=scan.mask, density=density)
+        return replace(view, goal=goal, weight=scan.mask, density=density)
 
     def complement(self, view: View, scan: Scan, filled: Scan) -> View:
         """The view graded on ŷ outside Ω: weights are β over the power that ŷ has there."""
         outside = filled.mask & ~scan.mask
         power = filled.kspace[:, outside].abs().square().sum().clamp_min(_TINY)
         return replace(view, goal=filled.kspace, weight=self.beta * outside / power, further=())
+
+
+def _noise_covariance(scan: Scan) -> Tensor | None:
+    """Of the scan, as it says itself or as its border does; None where neither does."""
+    level = noise_level(scan)[0] if scan.noise_cov is None else None
+    if level is None:
+        return scan.noise_cov
+    return level**2 * torch.eye(scan.coils, dtype=scan.kspace.dtype)
 
 
 def grade_guesses(method: Method, network: Network, estimate: Estimate, further: tuple[Views, ...]) -> Losses:

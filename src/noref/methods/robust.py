@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -33,11 +34,9 @@ class Robust(Weighted):
         partition: divides Ω into Θ and Λ, drawn anew each epoch.
         alpha: α, the added noise as a multiple of the scan's.
         sigma: σ, standard deviation of the complex noise in a coil's sample, in the file's units (1 after
-            prewhitening). If None an estimate from the border of its k-space: an upper bound, too high where
-            signal reaches there.
+            prewhitening). If None that of the median coil in the scan's noise covariance, or without one an
+            estimate from the border of its k-space: an upper bound, too high where signal reaches there.
     """
-
-    alone = True
 
     def __init__(
         self,
@@ -67,16 +66,20 @@ class Robust(Weighted):
                 )
 
     def view(self, scan: Scan, key: Key) -> list[View]:
-        """One view: Θ shown with more noise, all of Ω graded."""
+        """One view: Θ shown with more noise, all of Ω graded.
+
+        A teacher's guess is shown with as much noise as a measured sample, and graded without any.
+        """
         (view,) = super().view(scan, key)
         kspace, generator = scan.kspace, key.fold("noise").torch()
         noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
-        added = torch.where(view.shown, self.alpha * self.noise(scan) * noise, 0)
+        spread = torch.where(scan.measured, self.alpha, math.hypot(1, self.alpha)) * self.noise(scan)
+        added = torch.where(view.shown, spread * noise, 0)
         return [
             replace(
                 view,
                 scan=replace(scan, kspace=kspace + added),
-                goal=kspace - added / self.alpha**2,
+                goal=torch.where(scan.measured, kspace - added / self.alpha**2, kspace),
                 weight=torch.where(view.shown, 1.0, view.weight),
             )
         ]
@@ -85,6 +88,8 @@ class Robust(Weighted):
         """σ in the units of the scan's k-space."""
         if self.sigma is not None:
             return self.sigma / abs(scan.scale)
+        if scan.noise_cov is not None:
+            return float(scan.noise_cov.diagonal().real.median().sqrt())
         level, found = noise_level(scan)
         if level is None:
             raise NorefError(f"{scan.id}: {found}, so its noise cannot be estimated; give method.sigma")

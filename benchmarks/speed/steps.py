@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from noref.networks import Network
 from noref.physics import cartesian
+from noref.training.distributed import place
 
 from .limit import recorded, replayed
 from .problem import Problem
@@ -90,7 +91,8 @@ def noref_step(
         kspace, mask, maps, target = (tensor[None].to(setting.device) for tensor in tensors)
 
         def of(make: Make) -> Work:
-            network: Network = seeded(lambda: make(setting)).to(setting.device)
+            network: Network = seeded(lambda: make(setting))
+            place(network, torch.device(setting.device))
 
             def images() -> list[Tensor]:
                 estimate = network(kspace, cartesian(mask, maps))

@@ -11,6 +11,7 @@ from noref.methods import Method, Split, Supervised, Views
 from noref.networks import VSHARP
 from noref.scan import Role, Scan
 from noref.seeding import Key
+from noref.training.distributed import place
 from noref.training.step import Step
 
 from ..row import Row, Setting, Side, Work
@@ -32,7 +33,8 @@ def _scan(setting: Setting) -> Scan:
 
 def _step(setting: Setting, method: Method, as_target: bool) -> Work:
     network = VSHARP(setting.size(8, 2), setting.size(6, 2), setting.size(16, 4))
-    step: Step = seeded(lambda: Step(method, network)).to(setting.device)
+    step: Step = seeded(lambda: Step(method, network))
+    place(network, torch.device(setting.device))
     scan = _scan(setting)
     if as_target:
         scan = scan.as_target()

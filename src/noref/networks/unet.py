@@ -44,7 +44,11 @@ class _Normalised(torch.autograd.Function):
 
 
 def _mean(x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=True)
+    """Over every image of a batch, `(batch, channels, 1, 1)`: row by row, in the order of channels last.
+
+    Of few channels that lie last, PyTorch's mean over both axes takes four times as long on CPUs.
+    """
+    return x.movedim(1, -1).mean(2).mean(1)[:, :, None, None]
 
 
 def normalised(x: Tensor) -> Tensor:

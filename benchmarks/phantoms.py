@@ -75,6 +75,7 @@ ROWS = {
     "ssdu, plain mean": Row("ssdu", (_PLAIN,)),
     "default, plain mean": Row("default", (_PLAIN,)),
     "supervised": Row("supervised"),
+    "default, float32": Row("default", ("training.precision=float32",)),
 }
 CLASSICAL = ("zero-filled", "cg-sense", "wavelet")
 

@@ -129,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the JSON files")
     options = parser.parse_args(arguments)
     rows = [ROWS[name] for name in options.rows or ROWS]
+    rows = [row for row in rows if any(options.device in side.devices for side in row.sides)]
     if options.list:
         for row in rows:
             print(f"{row.name:24} {row.title}")

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from .row import Row, Setting, Side
+from .row import GRAPH, Row, Setting, Side
 
 Three = tuple[float, float, float]
 """First quartile, median, third quartile."""
@@ -137,7 +137,8 @@ def measure(
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         setting = Setting(Path(folder), device, small)
-        workers = [_Worker(row, side, setting, threads) for side in row.sides]
+        sides = [side for side in row.sides if device in side.devices]
+        workers = [_Worker(row, side, setting, threads) for side in sides]
         try:
             told = {worker.side.name: worker.hear() for worker in workers}
             ready = [worker for worker in workers if "ready" in told[worker.side.name]]
@@ -147,11 +148,11 @@ def measure(
         finally:
             for worker in workers:
                 worker.end()
-    sides = {}
+    figures = {}
     for worker in workers:
         side, answer = worker.side, told[worker.side.name]
         if worker not in ready:
-            sides[side.name] = Measured(skipped=answer["skipped"], note=side.why)
+            figures[side.name] = Measured(skipped=answer["skipped"], note=side.why)
             continue
         one = Measured(
             cpu=three([each["cpu"] for each in worker.passes]),
@@ -160,10 +161,16 @@ def measure(
             parameters=answer["parameters"],
             note="; ".join(filter(None, (side.why, answer["note"]))),
         )
-        versus = next((w for w in ready if w.side.name == (side.versus or row.sides[0].name)), worker)
-        sides[side.name] = one if versus is worker else _compared(one, worker, versus, device, outputs)
+        versus = _versus(side.versus or row.sides[0].name, ready) or worker
+        figures[side.name] = one if versus is worker else _compared(one, worker, versus, device, outputs)
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
-    return Result(date, (round(before, 1), round(os.getloadavg()[0], 1)), made, sides)
+    return Result(date, (round(before, 1), round(os.getloadavg()[0], 1)), made, figures)
+
+
+def _versus(name: str, workers: list[_Worker]) -> _Worker | None:
+    """The side of a name, its CUDA graph rather."""
+    found = {worker.side.name: worker for worker in workers}
+    return found.get(name + GRAPH, found.get(name))
 
 
 def _rounds(workers: list[_Worker], seconds: float, rounds: int | None) -> int:

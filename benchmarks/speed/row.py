@@ -58,6 +58,10 @@ def relative(ours: Array, theirs: Array) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(ours).max())
 
 
+GRAPH = ", CUDA graph"
+"""What the side of the same work, replayed as one graph, has behind its name."""
+
+
 @dataclass(frozen=True)
 class Side:
     """Who does the work.
@@ -66,7 +70,7 @@ class Side:
         name: of the library, with what is special.
         build: makes the work in a process of its own, imports included.
         needs: modules and programs (`bart`) without which the side is skipped.
-        versus: the side that it is compared with; the first of the row if empty.
+        versus: the side that it is compared with, on a GPU its CUDA graph; the first of the row if empty.
         tolerance: largest difference of outputs, or None where they differ by design.
         difference: of the outputs, ours first.
         devices: where it runs.

@@ -16,7 +16,7 @@ from noref.training.distributed import place
 
 from .limit import recorded, replayed
 from .problem import Problem
-from .row import Array, Setting, Side, Work
+from .row import GRAPH, Array, Setting, Side, Work
 
 BOTH = ("cpu", "cuda")
 Make = Callable[[Setting], Network]
@@ -45,7 +45,12 @@ def graded(images: Iterable[Tensor], target: Tensor) -> Tensor:
 
 
 def work(
-    network: nn.Module, images: Callable[[], list[Tensor]], target: Tensor, half: bool = False, note: str = ""
+    network: nn.Module,
+    images: Callable[[], list[Tensor]],
+    target: Tensor,
+    half: bool = False,
+    note: str = "",
+    graph: bool = False,
 ) -> Work:
     """A training step: images, their loss, its gradient.
 
@@ -55,6 +60,7 @@ def work(
         target: to compare with.
         half: compute convolutions in bfloat16.
         note: of the work.
+        graph: replay the step as a CUDA graph, as training does.
     """
 
     def forward() -> list[Tensor]:
@@ -65,6 +71,9 @@ def work(
         torch.autograd.backward(graded(forward(), target))
         network.zero_grad()
 
+    if graph:
+        run = replayed_as_graph(run)
+
     def output() -> Array:
         with torch.no_grad():
             return forward()[-1].cpu().numpy()
@@ -72,8 +81,23 @@ def work(
     return Work(run, output, parameters(network), note)
 
 
+def replayed_as_graph(run: Callable[[], None]) -> Callable[[], None]:
+    """The same work, launched as one graph."""
+    for _ in range(3):
+        run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
 def noref_step(
-    make: Make, coils: int, kind: str, half: bool = False, compared: Make | None = None
+    make: Make,
+    coils: int,
+    kind: str,
+    half: bool = False,
+    compared: Make | None = None,
+    graph: bool = False,
 ) -> Callable[[Setting], Work]:
     """The step of noref: encoding, network and gradient.
 
@@ -83,22 +107,25 @@ def noref_step(
         kind: of the mask.
         half: compute convolutions in bfloat16.
         compared: makes the network whose output is compared, if that is another one.
+        graph: replay the step as a CUDA graph.
     """
 
     def build(setting: Setting) -> Work:
         given = problem(setting, coils, kind)
         tensors = given.kspace, given.mask, given.maps[None], given.target
         kspace, mask, maps, target = (tensor[None].to(setting.device) for tensor in tensors)
+        # A loader knows this of every scan, and no GPU has to be asked.
+        lines = kind == "lines"
 
         def of(make: Make) -> Work:
             network: Network = seeded(lambda: make(setting))
             place(network, torch.device(setting.device))
 
             def images() -> list[Tensor]:
-                estimate = network(kspace, cartesian(mask, maps))
+                estimate = network(kspace, cartesian(mask, maps, lines=lines))
                 return [*estimate.steps, estimate.image]
 
-            return work(network, images, target, half)
+            return work(network, images, target, half, graph=graph)
 
         return of(make) if compared is None else replace(of(make), output=of(compared).output)
 
@@ -110,7 +137,10 @@ def limit(build: Callable[[Setting], Work]) -> Callable[[Setting], Work]:
 
     def alone(setting: Setting) -> Work:
         convolutions = recorded(build(Setting(setting.folder, "cpu", setting.small)).run)
-        return Work(replayed(convolutions, setting.device), note=f"{len(convolutions)} convolutions")
+        run = replayed(convolutions, setting.device)
+        if setting.device == "cuda":
+            run = replayed_as_graph(run)
+        return Work(run, note=f"{len(convolutions)} convolutions")
 
     return alone
 
@@ -122,6 +152,15 @@ def limits(
     return (
         Side("convolutions alone", limit(single), devices=BOTH),
         Side("convolutions alone, bf16", limit(half), versus=versus, devices=BOTH),
+    )
+
+
+def graph_sides(name: str, make: Make, coils: int, kind: str) -> tuple[Side, ...]:
+    """The steps of noref's side of that name as CUDA graphs, in float32 and in bf16."""
+    single, half = (noref_step(make, coils, kind, precision, graph=True) for precision in (False, True))
+    return (
+        Side(f"{name}{GRAPH}", single, devices=("cuda",)),
+        Side(f"{name}, bf16{GRAPH}", half, devices=("cuda",)),
     )
 
 
@@ -150,6 +189,7 @@ def network_sides(
     return (
         Side("noref", single, devices=BOTH),
         Side("noref, bf16", half, devices=BOTH),
+        *graph_sides("noref", make, coils, kind),
         *peers,
         *limits(counted, counted_half),
     )

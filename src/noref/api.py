@@ -27,6 +27,7 @@ from noref.scan import Role, Scan, ScanBatch
 from noref.training import Engine
 from noref.training.checkpoint import load_weights, save_tensors
 from noref.training.distributed import barrier, decided, pick_device, place, process_group, rank
+from noref.training.step import allow_tf32
 from noref.version import __version__
 
 
@@ -307,6 +308,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
     for name, module in (("network", network), ("method", method)):
         load_weights(module, weights[name], file)
     chosen = pick_device(device)
+    allow_tf32(config.training.precision)
     for module in (network, method):
         place(module, chosen)
     return Model(network.eval(), method.eval(), config, proxies)

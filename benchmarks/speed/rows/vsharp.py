@@ -8,7 +8,7 @@ from collections.abc import Callable
 from noref.networks import VSHARP
 
 from ..row import Row, Setting, Side
-from ..steps import BOTH, limits, network_sides, noref_step
+from ..steps import BOTH, graph_sides, limits, network_sides, noref_step
 
 
 def _vsharp(setting: Setting, checkpointing: bool = False) -> VSHARP:
@@ -28,6 +28,7 @@ def _checkpointed(make: Callable[..., VSHARP], kind: str) -> tuple[Side, ...]:
     return (
         Side("noref, checkpointed", single, devices=BOTH, why="computes every step twice"),
         Side("noref, checkpointed, bf16", half, devices=BOTH),
+        *graph_sides("noref, checkpointed", saving, 8, kind),
         *limits(single, half, "noref, checkpointed, bf16"),
     )
 

@@ -64,4 +64,5 @@ def simulate(estimate: Estimate, views: Views) -> Views:
     Their maps stay what they were: a network that learns maps starts from those.
     """
     sampled = views.shown & ~views.padding
-    return replace(views, kspace=estimate.encoding.with_mask(sampled).forward(estimate.image))
+    encoding = estimate.encoding.with_mask(sampled, lines=False)
+    return replace(views, kspace=encoding.forward(estimate.image))

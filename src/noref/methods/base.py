@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from noref.errors import NorefError
 from noref.losses import Objective
 from noref.networks.base import Estimate, Network
-from noref.physics import Encoding, cartesian
+from noref.physics import Encoding, cartesian, constant_along_readout
 from noref.scan import Role, Scan, ScanBatch, bucket, coil_maps, on_device, padding_of
 from noref.seeding import Key
 
@@ -90,6 +90,8 @@ class Views:
         density: float32 `(batch, ky, kx)`.
         image: complex64 `(batch, sets, y, x)` or None.
         share: float32 `(batch,)`.
+        lines: whether what is shown and what is kept is made of whole lines along the read-out.
+        freed: whether more is shown than kept.
         further: terms of further passes, and the views that each of them needs, stacked.
     """
 
@@ -106,6 +108,8 @@ class Views:
     density: Tensor
     image: Tensor | None
     share: Tensor
+    lines: bool
+    freed: bool
     further: tuple[tuple[Further, tuple[Views, ...]], ...] = ()
 
     @classmethod
@@ -118,18 +122,19 @@ class Views:
         if len({view.bucket for view in views}) != 1:
             raise ValueError("views of different shapes, or with and without image, cannot be stacked")
         images = [view.image for view in views if view.image is not None]
-        shown = _stack([view.shown for view in views])
+        sampled = _stack([view.shown for view in views])
         padding = _stack([padding_of(view.scan) for view in views])
-        guessed = shown & _stack([_nowhere_if_none(view.guessed, view.shown) for view in views])
+        guessed = sampled & _stack([_nowhere_if_none(view.guessed, view.shown) for view in views])
         free = guessed & torch.tensor([not view.keep_guesses for view in views])[:, None, None]
+        shown, kept = sampled | padding, (sampled & ~free) | padding
         return cls(
             ids=tuple(view.scan.id for view in views),
             role=views[0].scan.role,
             kspace=_stack([torch.where(view.shown, view.scan.kspace, 0) for view in views]),
-            shown=shown | padding,
+            shown=shown,
             padding=padding,
-            kept=(shown & ~free) | padding,
-            guessed=guessed.sum((1, 2)) / shown.sum((1, 2)).clamp_min(1),
+            kept=kept,
+            guessed=guessed.sum((1, 2)) / sampled.sum((1, 2)).clamp_min(1),
             maps=_stack([coil_maps(view.scan) for view in views]),
             goal=_stack([view.goal for view in views]),
             weight=_stack([view.weight.to(torch.float32) for view in views]),
@@ -138,6 +143,8 @@ class Views:
             ),
             image=_stack(images) if images else None,
             share=torch.tensor([view.share for view in views]),
+            lines=constant_along_readout(kept) and constant_along_readout(shown),
+            freed=bool(free.any()),
             further=tuple(
                 (term, tuple(map(cls.of, zip(*(view.further[i][1] for view in views), strict=True))))
                 for i, (term, _) in enumerate(views[0].further)
@@ -146,7 +153,7 @@ class Views:
 
     def encoding(self) -> Encoding:
         """The encoding operator of what is kept, which also knows what is shown."""
-        return cartesian(self.kept, self.maps, None if torch.equal(self.kept, self.shown) else self.shown)
+        return cartesian(self.kept, self.maps, self.shown if self.freed else None, self.lines)
 
     def combined(self, kspace: Tensor) -> Tensor:
         """`Aᴴ Λ y`: the image `(batch, sets, y, x)` of the graded samples of k-space alone.
@@ -155,7 +162,8 @@ class Views:
         """
         graded = self.weight > 0
         # Selected, not multiplied: what is not graded may be anything, NaN included.
-        return cartesian(graded, self.maps).adjoint(torch.where(graded[:, None], kspace, 0))
+        encoding = cartesian(graded, self.maps, lines=False)
+        return encoding.adjoint(torch.where(graded[:, None], kspace, 0))
 
     def idle(self) -> Views:
         """The same views with no weight: keeps a rank that has nothing to do in step with the others."""

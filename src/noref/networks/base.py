@@ -54,7 +54,8 @@ class Network(nn.Module):
     def run(self, part: Callable[..., Any], *given: Any) -> Any:
         """`part(*given)`; with `checkpointing`, computed again in the backward pass instead of kept."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(part, *given, use_reentrant=False)
+            # Networks draw no random numbers that would have to be drawn again.
+            return checkpoint(part, *given, use_reentrant=False, preserve_rng_state=False)
         return part(*given)
 
     def blocks(self) -> Iterable[nn.Module]:

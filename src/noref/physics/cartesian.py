@@ -25,7 +25,8 @@ class CartesianEncoding:
         folded: maps with the centring phase folded in, real `(batch, sets, coils, y, x, 2)`.
         mask: bool `(batch, ky, kx)`, the samples that data consistency holds on.
         phases: `D_k` of the centred transform, complex `(ky, kx)`.
-        lines: whether every mask is constant along the read-out, so that `AᴴA` needs no FFT there.
+        lines: whether every mask, and what is shown, is constant along the read-out, so that `AᴴA` needs no
+            FFT there.
         shown: bool `(batch, ky, kx)`, samples in the k-space that comes with it: those of the mask, and
             guesses that an image may begin with but need not agree with. None if there are no guesses.
     """
@@ -71,13 +72,14 @@ class CartesianEncoding:
     def _weight(self) -> Tensor:
         return torch.view_as_real(self.mask * self.phases).contiguous()
 
-    def with_mask(self, mask: Tensor) -> CartesianEncoding:
-        """The same coils with another mask, bool `(batch, ky, kx)`."""
-        return replace(self, mask=mask, lines=constant_along_readout(mask), shown=None)
+    def with_mask(self, mask: Tensor, lines: bool | None = None) -> CartesianEncoding:
+        """The same coils with another mask, bool `(batch, ky, kx)`; `lines` as for `cartesian`."""
+        lines = constant_along_readout(mask) if lines is None else lines
+        return replace(self, mask=mask, lines=lines, shown=None)
 
     def beginning(self) -> CartesianEncoding:
         """The operator of all that is shown: what a first image is made with."""
-        return self if self.shown is None else self.with_mask(self.shown)
+        return self if self.shown is None else self.with_mask(self.shown, self.lines)
 
     def restrict(self, mask: Tensor) -> CartesianEncoding:
         """The same coils with the samples that are in both masks."""
@@ -95,7 +97,7 @@ class CartesianEncoding:
 
     def full(self) -> CartesianEncoding:
         """The same coils, every sample: `F S`."""
-        return self.with_mask(torch.ones_like(self.mask))
+        return self.with_mask(torch.ones_like(self.mask), lines=True)
 
     def to(self, device: torch.device | str) -> CartesianEncoding:
         """The same operator on another device."""
@@ -162,13 +164,17 @@ def constant_along_readout(mask: Tensor) -> bool:
     return bool((mask == mask[..., :1]).all())
 
 
-def cartesian(mask: Tensor, maps: Tensor, shown: Tensor | None = None) -> CartesianEncoding:
+def cartesian(
+    mask: Tensor, maps: Tensor, shown: Tensor | None = None, lines: bool | None = None
+) -> CartesianEncoding:
     """The Cartesian encoding operator of a batch.
 
     Args:
         mask: bool `(batch, ky, kx)`.
         maps: complex `(batch, sets, coils, y, x)`, on the grid of the mask.
         shown: bool `(batch, ky, kx)`, the mask and guesses beside it, or None without guesses.
+        lines: whether all of these are made of whole lines along the read-out. None looks, for which a GPU
+            must be waited for; False is never wrong.
 
     Raises:
         ValueError: if mask and maps have different matrices or batch sizes.
@@ -177,4 +183,6 @@ def cartesian(mask: Tensor, maps: Tensor, shown: Tensor | None = None) -> Cartes
         raise ValueError(f"a mask of {tuple(mask.shape)} does not fit maps of {tuple(maps.shape)}")
     d_x, d_k = centring_phases((maps.shape[-2], maps.shape[-1]), maps.dtype, maps.device)
     folded = torch.view_as_real(maps * d_x).contiguous()
-    return CartesianEncoding(folded, mask, d_k, constant_along_readout(mask), shown)
+    if lines is None:
+        lines = all(constant_along_readout(one) for one in (mask, shown) if one is not None)
+    return CartesianEncoding(folded, mask, d_k, lines, shown)

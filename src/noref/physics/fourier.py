@@ -10,6 +10,8 @@ shift from the operators.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,8 @@ def _axis_phases(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return d_x, d_k
 
 
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def centring_phases(
     shape: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:

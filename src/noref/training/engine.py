@@ -33,11 +33,12 @@ from noref.training.checkpoint import (
     save_checkpoint,
 )
 from noref.training.gradient import accumulate, mean_guessed
+from noref.training.graphs import Graphs, Pass, eager
 from noref.training.interrupt import Interrupted, interruptible
 from noref.training.progress import TrainingProgress
 from noref.training.settings import Training
 from noref.training.state import Progress, chance_of_no_harm, least_chance
-from noref.training.step import Step, compile_checked
+from noref.training.step import Step, allow_tf32, compile_checked
 from noref.training.steps import Steps
 from noref.training.store import Origin, TeacherStore
 from noref.training.validate import score_holdout, scored, teach
@@ -75,6 +76,7 @@ class Engine:
         self.before: dict[str, Tensor] = {}
         distributed.place(network, self.device)
         method.to(self.device)
+        allow_tf32(settings.precision)
         self.steps = Steps(
             method,
             targets,
@@ -92,6 +94,8 @@ class Engine:
         if settings.shard and distributed.world_size() > 1:
             sharding.shard(self.step, self.device)
         self.optimiser = self._optimiser()
+        alone_on_gpu = self.device.type == "cuda" and distributed.world_size() == 1
+        self.take: Pass = Graphs() if settings.graphs and alone_on_gpu else eager
         self._saved = time.monotonic()
         self._stop = self._due = False
         if targets is not None:
@@ -274,7 +278,7 @@ class Engine:
         self.optimiser.zero_grad(set_to_none=True)
         # Sharded gradients are summed up over the ranks after each pass, whatever roles these had.
         apart = logged and len(self.steps.sets) == len(Role) and not sharding.is_sharded(self.step)
-        mine, by_role = accumulate(module, micro_batches, key, self.device, apart=apart)
+        mine, by_role = accumulate(module, micro_batches, key, self.device, apart=apart, take=self.take)
         due = distributed.rank() == 0 and time.monotonic() - self._saved >= self.settings.save_every
         # One exchange for the log and for what all ranks do or none: stop, and save.
         terms = distributed.total_by_name({"stop": float(self._stop), "due": float(due), **mine})

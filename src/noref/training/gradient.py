@@ -9,10 +9,17 @@ from noref.methods.base import Views
 from noref.scan import Role
 from noref.seeding import Key
 from noref.training.distributed import total, total_by_name, unsynchronised, world_size
+from noref.training.graphs import Pass, eager
 
 
 def accumulate(
-    module: nn.Module, micro_batches: list[Views], key: Key, device: torch.device, *, apart: bool = False
+    module: nn.Module,
+    micro_batches: list[Views],
+    key: Key,
+    device: torch.device,
+    *,
+    apart: bool = False,
+    take: Pass = eager,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Leaves in the parameters the gradient of the mean loss over the views of all processes.
 
@@ -26,6 +33,7 @@ def accumulate(
         device: to compute on.
         apart: also tell targets from proxies. Costs memory for one more gradient and, in several processes,
             one more pass.
+        take: how to take a pass.
 
     Returns:
         this process's part of every term of the loss; and, `apart`, of all processes together the loss and
@@ -45,13 +53,12 @@ def accumulate(
     of_targets = _flat(parameters) if apart else None
     for number, views in enumerate(passes):
         with unsynchronised(module, last=number == len(passes) - 1):
-            graded, terms = module(views.to(device), key)
             # Ranks average their gradients: times their number, the sum over all views is left.
-            (graded * world_size() / weight).backward()
+            graded, terms = take(module, views.to(device), key, world_size() / weight)
         for name, term in terms.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + term
         if apart:
-            by_role[views.role] += float(graded.detach() / weight)
+            by_role[views.role] += float(graded / weight)
             if number == targets - 1:
                 of_targets = _flat(parameters)
     values = (torch.stack(list(sums.values())) / weight).tolist()

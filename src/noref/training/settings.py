@@ -22,7 +22,9 @@ class Training(BaseModel):
         schedule: `cosine` falls to zero over a stage; `plateau` falls by `plateau_factor` when Γ has not
             improved for `plateau_patience` validations; `constant`.
         clip: largest norm of the gradient; 0 for no limit.
-        precision: of convolutions; physics stays in float32. `auto` is `bf16` where the hardware has it.
+        precision: of convolutions; physics stays in float32. `tf32` is float32 whose factors GPUs round to
+            TF32; `auto` is `bf16` where the hardware has it, and `tf32` elsewhere.
+        graphs: replay passes as CUDA graphs, on a GPU with one process.
         compile: compile the network's blocks, after checking one batch's gradients against the eager ones.
         patience: validations without a better Γ after which a stage ends; 0 for never.
         rollback: level of the test that takes back a later stage: where its Γ is worse than that of the stage
@@ -52,7 +54,8 @@ class Training(BaseModel):
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=1)
     clip: float = Field(1.0, ge=0)
-    precision: Literal["auto", "float32", "bf16"] = "float32"
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "float32"
+    graphs: bool = True
     compile: bool = False
     patience: int = Field(0, ge=0)
     rollback: float = Field(0.05, ge=0, lt=1)

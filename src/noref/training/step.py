@@ -20,7 +20,7 @@ class Step(nn.Module):
         method: what is graded.
         network: what is trained.
         precision: `bf16` lets convolutions compute in bfloat16, `auto` where the hardware does so; the
-            physics operators stay in float32.
+            physics operators stay in float32. For the others see `allow_tf32`.
     """
 
     def __init__(self, method: Method, network: Network, precision: str = "float32") -> None:
@@ -36,6 +36,14 @@ class Step(nn.Module):
             losses = self.method.loss(self.network, views, key)
         sums = {name: (views.share * term).sum() for name, term in losses.items()}
         return torch.stack(list(sums.values())).sum(), {name: term.detach() for name, term in sums.items()}
+
+
+def allow_tf32(precision: str) -> None:
+    """Has GPUs round what float32 convolutions multiply to TF32, unless the precision is `float32` itself.
+
+    PyTorch keeps one such switch for the whole process.
+    """
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
 
 
 @cache

@@ -36,7 +36,7 @@ told where other weights or algorithms meet, too.
 Outputs of untrained networks in bf16 do not tell what bf16 costs, for an untrained vSHARP is ill-conditioned:
 with 8 × 6 steps and 1-D masks its output changes by 0.35 in bf16, but by 0.22 in float32, too, when only the
 weights are rounded to bf16, and by 0.10 when the samples get relative noise of 2⁻⁹, which is bf16's rounding.
-How well networks trained in bf16 reconstruct was not compared.
+How well networks trained in bf16 reconstruct is told in [recipes.md](recipes.md).
 """
 
 
@@ -106,7 +106,7 @@ def _place(results: Results) -> str:
     lines = [f"Measured on {results.machine}, with noref {results.noref}, {known}."]
     if absent:
         lines.append(f"Not installed, and skipped: {', '.join(absent)}.")
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(["\n".join(lines), *results.remarks]) + "\n"
 
 
 def _time(measured: Measured, device: str) -> Three | None:

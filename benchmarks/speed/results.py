@@ -30,6 +30,7 @@ class Results:
         versions: of torch and the peers.
         rows: by name.
         profile: of the paper-size vSHARP step: operator, calls, milliseconds of the device that computes.
+        remarks: what a reader must know, written by hand; paragraphs.
     """
 
     device: str = "cpu"
@@ -38,6 +39,7 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     rows: dict[str, Result] = field(default_factory=dict)
     profile: list[tuple[str, int, float]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, path: Path, device: str) -> Results:

@@ -16,7 +16,7 @@ from torch import Tensor
 from noref.config import Config, Source, build_method, build_network, check_config, load_config, save_config
 from noref.config.roles import check_apart, check_roles, learns_references
 from noref.data.dataset import Dataset
-from noref.data.files import open_scans
+from noref.data.files import Scans, open_scans
 from noref.data.prepare import prepare
 from noref.data.store import PreparedDataset, is_store, open_store
 from noref.errors import NorefError
@@ -97,7 +97,12 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
         if source.axes or source.key or source.domain != "kspace":
             raise NorefError(f"{store.folder}: its scans are prepared; leave out axes, key and domain")
         return PreparedDataset(store, source, source.role or name)
-    scans = open_scans(
+    return Dataset(slices(source), source, source.role or name, cache_gb)
+
+
+def slices(source: Source) -> Scans:
+    """The slices of a source's files, as they are in these."""
+    return open_scans(
         source.path,
         axes=source.axes,
         key=source.key,
@@ -105,7 +110,6 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
         subjects=source.subjects,
         skip_bad=source.skip_bad,
     )
-    return Dataset(scans, source, source.role or name, cache_gb)
 
 
 def train(config: Config, *, resume: bool = False) -> Path:

@@ -128,7 +128,9 @@ class Scan:
         """The same scan with only the samples of `mask`, bool `(…, ky, kx)`, left in k-space and Ω."""
         kept = self.mask & mask
         holdout = None if self.holdout is None else self.holdout & kept
-        kspace = torch.where(kept.unsqueeze(-3), self.kspace, 0)
+        # Zero where nothing was measured: if that is all to leave out, nothing is copied.
+        same = torch.equal(kept, self.measured)
+        kspace = self.kspace if same else torch.where(kept.unsqueeze(-3), self.kspace, 0)
         return replace(self, kspace=kspace, measured=self.measured & kept, mask=kept, holdout=holdout)
 
     def as_target(self) -> Scan:

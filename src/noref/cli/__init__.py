@@ -13,6 +13,7 @@ from noref.cli.allocator import keep_freed_memory
 from noref.cli.demo import demo
 from noref.cli.evaluate import evaluate
 from noref.cli.inspect import inspect
+from noref.cli.prepare import prepare
 from noref.cli.reconstruct import reconstruct
 from noref.cli.simulate import simulate
 from noref.cli.train import train
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, inspect, simulate, train, reconstruct, evaluate):
+for command in (demo, inspect, simulate, prepare, train, reconstruct, evaluate):
     app.command()(command)
 
 

@@ -13,7 +13,7 @@ import json
 import mmap
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -66,6 +66,19 @@ def open_store(path: str | Sequence[str], subjects: int | None = None) -> Store:
     return Store(Path(path if isinstance(path, str) else path[0]).expanduser(), subjects)
 
 
+@dataclass(frozen=True)
+class Written:
+    """A scan in a store.
+
+    Attributes:
+        seen: what is known of it.
+        place: its volume's number, and its first byte and length in that volume's file.
+    """
+
+    seen: Seen
+    place: tuple[int, int, int]
+
+
 def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, role: Role) -> None:
     """Writes prepared scans as a store.
 
@@ -76,39 +89,91 @@ def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, rol
         role: of all of them.
 
     Raises:
-        NorefError: if the folder holds anything, masks are drawn anew each epoch, there are no scans, two
-            have the same id, or the file system refuses.
+        NorefError: as `begin_store` and `finish_store` do.
     """
     folder = Path(folder)
+    stamp = begin_store(folder, how, role)
+    volumes = (volume for _, volume in groupby(scans, key=lambda scan: volume_of(scan.id)))
+    finish_store(folder, stamp, write_volumes(folder, stamp, enumerate(volumes)), how, role)
+
+
+def begin_store(folder: Path, how: Preparation, role: Role) -> str:
+    """The stamp of a new store.
+
+    Raises:
+        NorefError: if the folder holds anything, or masks are drawn anew each epoch.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
     if how.redraw and role is Role.PROXY:
         raise NorefError("redraw=true: a store holds one mask of every scan; prepare with redraw=false")
-    survey, once = list[Seen](), dict[bytes, bytes]()
-    places: list[tuple[int, int, int]] = []
-    stamp = secrets.token_hex(_ALIGNED // 2)
-    for number, (_, volume) in enumerate(groupby(scans, key=lambda scan: volume_of(scan.id))):
-        with whole(_volume(folder, number)) as temporary, temporary.open("wb") as file:
-            file.write(stamp.encode())
-            for scan in volume:
-                start = file.tell()
-                _put(file, scan)
-                places.append((number, start, file.tell() - start))
-                survey.append(Seen.of(scan, once))
-    if not survey:
+    return secrets.token_hex(_ALIGNED // 2)
+
+
+def write_volumes(folder: Path, stamp: str, volumes: Iterable[tuple[int, Iterable[Scan]]]) -> list[Written]:
+    """Writes some volumes of a store: all, or one process's share of them.
+
+    If this fails none of them is left.
+
+    Args:
+        folder: of the store.
+        stamp: from `begin_store`.
+        volumes: their numbers, each given once, and their prepared scans.
+    """
+    written, once = list[Written](), dict[bytes, bytes]()
+    started = set[int]()
+    try:
+        for number, scans in volumes:
+            started.add(number)
+            with whole(_volume(folder, number)) as temporary, temporary.open("wb") as file:
+                file.write(stamp.encode())
+                for scan in scans:
+                    start = file.tell()
+                    _put(file, scan)
+                    written.append(Written(Seen.of(scan, once), (number, start, file.tell() - start)))
+    except BaseException:
+        discard(folder, started)
+        raise
+    return written
+
+
+def discard(folder: Path, numbers: Iterable[int]) -> None:
+    """Removes volumes of a store that will not be finished, and the folders that are empty then."""
+    for number in numbers:
+        _volume(folder, number).unlink(missing_ok=True)
+    for empty in (folder / "scans", folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def finish_store(folder: Path, stamp: str, written: Iterable[Written], how: Preparation, role: Role) -> None:
+    """Makes a store of its volumes.
+
+    Args:
+        folder: of the store.
+        stamp: of it.
+        written: all of its scans, in any order.
+        how: they were prepared.
+        role: of all of them.
+
+    Raises:
+        NorefError: if there are none, two have the same id, or the file system refuses.
+    """
+    scans = sorted(written, key=lambda scan: scan.place)
+    if not scans:
         raise NorefError(f"{folder}: there is no scan to write")
-    if len({seen.id for seen in survey}) < len(survey):
+    if len({scan.seen.id for scan in scans}) < len(scans):
         raise NorefError(f"{folder}: two scans have the same id; rename a file, or leave it out")
     with whole(folder / "index.npz") as temporary:
         with temporary.open("wb") as file:
-            np.savez(file, **_index(survey, places))
+            np.savez(file, **_index([scan.seen for scan in scans], [scan.place for scan in scans]))
         digest = _digest(temporary)
     manifest = {
         "format": "noref store",
         "version": VERSION,
         "noref": __version__,
         "role": role,
-        "scans": len(survey),
+        "scans": len(scans),
         "stamp": stamp,
         "index": digest,
         "preparation": how.model_dump(mode="json", include=set(Preparation.model_fields)),

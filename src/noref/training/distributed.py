@@ -125,11 +125,11 @@ def _first_to_notice() -> bool:
         return True
 
 
-def collected(values: list[Tensor]) -> list[list[Tensor]]:
+def collected(values: list[T]) -> list[list[T]]:
     """What every process gives, by rank, on the first process; nothing elsewhere."""
     if world_size() == 1:
         return [values]
-    everywhere: list[list[Tensor]] | None = [[] for _ in range(world_size())] if rank() == 0 else None
+    everywhere: list[list[T]] | None = [[] for _ in range(world_size())] if rank() == 0 else None
     dist.gather_object(values, everywhere)
     return everywhere or []
 

@@ -32,7 +32,8 @@ from noref.coils.maps import estimate_maps
 from noref.config import load_config
 from noref.data.prepare import Preparation, prepare
 from noref.data.simulate import simulate_scan
-from noref.data.store import Store, is_store, write_store
+from noref.data.store import Store, is_store
+from noref.data.storing import write_store
 from noref.sampling.holdout import hold_out
 from noref.scan import Role, Scan
 from noref.seeding import Key

@@ -49,7 +49,7 @@ class Row:
 _WHOLE = "training.rollback=0"
 _STAGES = ("method.stages=4", _WHOLE)
 _PLAIN = "loss.weighting=none"
-# As published, in k-space and as images.
+# As published, but for the l1 of images, which is normalised here.
 _DUAL = (
     "loss.kspace={l1: 2.0, nmse: 2.0}",
     "loss.image={l1: 2.0, ssim: 2.0, hfen1: 1.0, hfen2: 1.0}",

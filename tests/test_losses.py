@@ -36,6 +36,7 @@ def by_hand(name: str, goal: Tensor, estimate: Tensor, weight: Tensor) -> list[f
                 "l2": np.sqrt(squared / (w * abs(u) ** 2).sum()),
                 "nmse": squared / (w * abs(u) ** 2).sum(),
                 "mse": squared / w.sum(),
+                "mae": absolute / w.sum(),
             }[name]
         )
     return results
@@ -55,7 +56,7 @@ def test_image_terms_compare_magnitudes(name: str) -> None:
     goal, estimate, _ = pair()
     losses = Objective(image={name: 2.0}).grade_image(goal, estimate)
     expected = by_hand(name, goal.abs(), estimate.abs(), torch.ones(3, *SHAPE))
-    if name == "mse":  # a mean over pixels and sets
+    if name in ("mse", "mae"):  # a mean over pixels and sets
         expected = [value / goal.shape[1] for value in expected]
     torch.testing.assert_close(
         losses[f"image_{name}"].double(), 2 * torch.tensor(expected), rtol=1e-4, atol=0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch._C._autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined] # public, but not listed
 from torch.profiler import ProfilerActivity, profile
 
 from .row import Row, Setting

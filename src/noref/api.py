@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from noref.config import Config, Source, build_method, build_network, check_config, load_config, save_config
 from noref.config.roles import check_apart, check_roles, learns_references
+from noref.data.alike import sampled_as
 from noref.data.dataset import Dataset
 from noref.data.files import Scans, open_scans
-from noref.data.prepare import prepare
 from noref.data.store import PreparedDataset, is_store, open_store
 from noref.errors import NorefError
 from noref.files import whole
@@ -26,7 +27,7 @@ from noref.networks import Estimate, Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.training import Engine
 from noref.training.checkpoint import load_weights, save_tensors
-from noref.training.distributed import barrier, decided, pick_device, place, process_group, rank
+from noref.training.distributed import barrier, decided, pick_device, place, process_group, rank, speaks
 from noref.training.step import allow_tf32
 from noref.version import __version__
 
@@ -52,7 +53,8 @@ class Model:
         how = self.config.data.target or self.config.data.proxy
         if how is None:
             raise NorefError("the model's configuration names no data; it was not written by noref train")
-        return prepare(scan, how.model_copy(update={"mask": "acquired", "holdout": 0.0}))
+        how = how.model_copy(update={"mask": "acquired", "holdout": 0.0})
+        return Dataset([scan], how, scan.role).prepared(0)
 
     def reconstruct(self, scan: Scan) -> Tensor:
         """The image of all samples in the scan's Ω, complex64 `(sets, y, x)`, in the scan's scaled units.
@@ -168,6 +170,10 @@ def build_engine(config: Config) -> Engine:
             if one.role in sets:
                 raise NorefError(f"data.target and data.proxy both have the role {one.role}; change one")
             sets[one.role] = one
+    if given.proxy is not None and len(sets) == len(Role):
+        sets[Role.PROXY] = undersampled_alike(
+            sets[Role.PROXY], given.proxy, sets[Role.TARGET], given.cache_gb
+        )
     check_roles(method, sets)
     targets = sets.get(Role.TARGET)
     if targets is not None:
@@ -199,6 +205,17 @@ def build_engine(config: Config) -> Engine:
         proxies=sets.get(Role.PROXY),
         validation=validation,
     )
+
+
+def undersampled_alike(proxies: Dataset, source: Source, targets: Dataset, cache_gb: float) -> Dataset:
+    """The proxies; full ones of which nobody said how to undersample them, as the targets are."""
+    if source.mask != "acquired" or is_store(source.path) or proxies.references < len(proxies):
+        return proxies
+    sampling = sampled_as(targets)
+    told = " ".join(f"{name}={value}" for name, value in sampling.items())
+    if speaks():
+        warnings.warn(f"data.proxy: full scans, undersampled as the targets are: {told}", stacklevel=2)
+    return Dataset(proxies.slices, source.model_copy(update=sampling), proxies.role, cache_gb)
 
 
 def check_folder(folder: Path, config: Config, resume: bool) -> None:
@@ -240,7 +257,8 @@ def read_config(path: Path) -> Config:
 def difference(before: Config, after: Config) -> str:
     """The first setting in which two configurations differ, as `key=value`; empty if none.
 
-    But for `output`, and `training.shard`, which changes where weights are and not what they are.
+    But for `output`, and `training.shard` and `training.graphs`, which change where and how weights are
+    computed and not what they are.
     """
 
     def flat(values: object, where: str = "") -> dict[str, object]:
@@ -252,7 +270,7 @@ def difference(before: Config, after: Config) -> str:
             for k, v in flat(value, f"{where}.{key}".lstrip(".")).items()
         }
 
-    free: Any = {"output": True, "training": {"shard"}}
+    free: Any = {"output": True, "training": {"shard", "graphs"}}
     old, new = (flat(config.model_dump(mode="json", exclude=free)) for config in (before, after))
     changed = [key for key in [*old, *new] if old.get(key) != new.get(key)]
     return f"{changed[0]}={old.get(changed[0])}, not {new.get(changed[0])}" if changed else ""

@@ -7,10 +7,11 @@ where a sample is not graded), `u` the goal and `v` the estimate:
     l2    (Σ w |u − v|² / Σ w |u|²)^½
     nmse  Σ w |u − v|² / Σ w |u|²
     mse   Σ w |u − v|² / Σ w             mean over the samples that count, coils summed
+    mae   Σ w |u − v|₁ / Σ w             likewise
 
 Images are also graded by `ssim` (one minus it), and by `hfen1` and `hfen2`: `l1` and `nmse` of their edges,
 the Laplacian of Gaussian. SSDU's loss is `½·l2 + ½·l1` (Yaman et al., MRM 2020, eq. 6); JSSL's, with `dual`,
-is `2·l1 + 2·nmse` in k-space and `2·l1 + 2·ssim + hfen1 + hfen2` of images (arXiv 2311.15856).
+is `2·l1 + 2·nmse` in k-space and `2·mae + 2·ssim + hfen1 + hfen2` of images (arXiv 2311.15856).
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def _mse(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
     return _squares(goal, estimate, weight)[0] / weight.flatten(1).sum(1).clamp_min(_TINY)
 
 
+def _mae(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    _, error, pairs = _parts(goal, estimate, weight)
+    return _sum(pairs * error.abs()) / weight.flatten(1).sum(1).clamp_min(_TINY)
+
+
 def _ssim(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
     del weight  # SSIM is a window's, not a pixel's
     return torch.stack([1 - ssim(g, e) for g, e in zip(goal, estimate, strict=True)])
@@ -79,7 +85,7 @@ def _hfen2(goal: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
 
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
-TERMS: dict[str, Term] = {"l1": _l1, "l2": _l2, "nmse": _nmse, "mse": _mse}
+TERMS: dict[str, Term] = {"l1": _l1, "l2": _l2, "nmse": _nmse, "mse": _mse, "mae": _mae}
 IMAGE_TERMS: dict[str, Term] = {**TERMS, "ssim": _ssim, "hfen1": _hfen1, "hfen2": _hfen2}
 
 

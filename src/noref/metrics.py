@@ -20,7 +20,7 @@ All are differentiable in both images and computed in float32, or float64 where 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -156,7 +156,8 @@ def _log_factors() -> tuple[Tensor, Tensor]:
     return torch.stack((curvature, gaussian, -mean * ones)), torch.stack((gaussian, curvature, ones))
 
 
-@lru_cache(maxsize=16)
+# Never forgotten: a CUDA graph may read them.
+@cache
 @torch.inference_mode(False)
 def _log_bands(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The factors as banded matrices that filter an axis, each `(3, size, size)`.

@@ -57,7 +57,7 @@ class Scan:
 
     Attributes:
         id: subject/scan/slice.
-        kspace: complex64 `(…, coils, ky, kx)`, centred, zero where nothing was measured.
+        kspace: complex64 `(…, coils, ky, kx)`, centred, zero where nothing was measured, nor filled in.
         measured: bool `(…, ky, kx)`, what was really sampled.
         mask: bool `(…, ky, kx)`, Ω, what may be shown: a part of `measured`, and beside it, where a method
             fills a scan in, what a teacher guesses.
@@ -128,8 +128,8 @@ class Scan:
         """The same scan with only the samples of `mask`, bool `(…, ky, kx)`, left in k-space and Ω."""
         kept = self.mask & mask
         holdout = None if self.holdout is None else self.holdout & kept
-        # Zero where nothing was measured: if that is all to leave out, nothing is copied.
-        same = torch.equal(kept, self.measured)
+        # Zero where nothing was measured or filled in: if that is all to leave out, nothing is copied.
+        same = torch.equal(kept, self.measured | self.mask)
         kspace = self.kspace if same else torch.where(kept.unsqueeze(-3), self.kspace, 0)
         return replace(self, kspace=kspace, measured=self.measured & kept, mask=kept, holdout=holdout)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import time
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from command import TINY, done, refused, tree
@@ -67,20 +70,86 @@ def test_bad_input_is_one_line_and_leaves_nothing(undersampled: Path, tmp_path: 
     assert tree(store) == before
 
 
+def many(folder: Path, scans: Path, number: int = 8) -> Path:
+    """A folder of so many subjects."""
+    folder.mkdir()
+    (first, *_) = sorted(scans.glob("*.h5"))
+    for index in range(number):
+        shutil.copy(first, folder / f"subject-{index}.h5")
+    return folder
+
+
+def volumes(store: Path) -> dict[str, int]:
+    """Those that are written, and when."""
+    return {path.name: path.stat().st_mtime_ns for path in (store / "scans").glob("0*.bin")}
+
+
+def same_stores(one: Path, other: Path) -> bool:
+    """Whether two stores hold the same files and the same scans."""
+    pairs = zip(Store(one), Store(other), strict=True)
+    return tree(one) == tree(other) and all(same(a, b) for a, b in pairs)
+
+
 @pytest.mark.parametrize("world", [1, 2])
-def test_a_bad_scan_leaves_nothing_half_written(undersampled: Path, world: int, tmp_path: Path) -> None:
-    scans, store = tmp_path / "scans", tmp_path / "store"
-    shutil.copytree(undersampled, scans)
-    last = sorted(scans.iterdir())[-1]
-    last.write_bytes(last.read_bytes()[:-2000])
+def test_what_was_prepared_before_a_bad_scan_is_gone_on_with(
+    undersampled: Path, world: int, tmp_path: Path
+) -> None:
+    scans, store = many(tmp_path / "scans", undersampled), tmp_path / "store"
+    last = scans / "subject-7.h5"
+    with h5py.File(last, "r+") as file:
+        file["kspace"][-1, 0, 0, 0] = float("nan")
     if world == 1:
-        line = refused("prepare", scans, "-o", store)
+        lines = refused("prepare", scans, "-o", store)
     else:
         ended = finish(start(2, "prepare", scans, "-o", store))
         assert {code for code, _, _ in ended} == {2}
-        line = "".join(said for _, _, said in ended)
-    assert last.name in line
+        (lines,) = (line for _, _, said in ended for line in said.splitlines() if "noref: " in line)
+    assert "subject-7" in lines
+    assert "NaN" in lines
+    before = volumes(store)
+    assert len(before) == 7
+    assert not list(store.rglob(".part-*"))
+    for command in (["train", "ssdu", f"data.target.path={store}"], ["prepare", store, "-o", tmp_path / "x"]):
+        assert "not prepared to the end; give the same noref prepare again" in refused(*command)
+    assert "begun with other scans or settings" in refused("prepare", scans, "seed=1", "-o", store)
+    shutil.copy(scans / "subject-0.h5", last)
+    done("prepare", scans, "-o", store)
+    assert before.items() <= volumes(store).items(), "not written again"
+    done("prepare", scans, "-o", tmp_path / "alone")
+    assert same_stores(store, tmp_path / "alone")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_is_gone_on_with(
+    undersampled: Path, number: signal.Signals, tmp_path: Path
+) -> None:
+    scans, store = many(tmp_path / "scans", undersampled, 24), tmp_path / "store"
+    first, second = start(2, "prepare", scans, "-o", store)
+    while second.poll() is None and len(volumes(store)) < 3:
+        time.sleep(0.001)
+    second.send_signal(number)
+    (code, told, said), _ = finish([first, second])
+    assert told == ""
+    assert "Traceback" not in said
+    if number is signal.SIGTERM:
+        assert code == 130
+        assert said.endswith("stopped; the same command goes on\n")
+    else:
+        assert code == 2
+        assert "process 0 of 2: another one has ended" in said
+    before = volumes(store)
+    assert 3 <= len(before) < 24
+    done("prepare", scans, "-o", store)
+    assert before.items() <= volumes(store).items()
+    done("prepare", scans, "-o", tmp_path / "alone")
+    assert same_stores(store, tmp_path / "alone")
+
+
+def test_bad_files_are_left_out_when_asked_to(undersampled: Path, tmp_path: Path) -> None:
+    scans, store = many(tmp_path / "scans", undersampled, 3), tmp_path / "store"
+    last = scans / "subject-2.h5"
+    last.write_bytes(last.read_bytes()[:-2000])
+    assert last.name in refused("prepare", scans, "-o", store)
     assert not store.exists()
-    line = done("prepare", scans, "skip_bad=true", "-o", store).err
-    assert "left out 1 of 3 files" in line
+    assert done("prepare", scans, "skip_bad=true", "-o", store).err.count("left out 1 of 3 files") == 1
     assert len(Store(store)) == 4

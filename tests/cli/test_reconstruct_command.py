@@ -16,7 +16,7 @@ import noref
 from noref.api import dataset
 from noref.config import Source
 from noref.data.prepare import Preparation, prepare
-from noref.data.store import write_store
+from noref.data.storing import write_store
 from noref.evaluation.score import cropped
 from noref.formats.png import grey, sheet
 from noref.scan import Role
@@ -30,7 +30,7 @@ def scan(undersampled: Path) -> Path:
 def expected(model: Path, scan: Path) -> NDArray[np.complex64]:
     """What the same comes to in Python: `(slices, y, x)`, in the file's units."""
     loaded = noref.load(model, device="cpu")
-    scans = [prepare(one, Preparation(holdout=0)) for one in noref.read(scan)]
+    scans = [loaded.prepare(one) for one in noref.read(scan)]
     return np.stack([cropped((loaded.reconstruct(one) * one.scale)[0], one).numpy() for one in scans])
 
 
@@ -54,6 +54,22 @@ def test_a_model_writes_every_format(run: Path, scan: Path, tmp_path: Path) -> N
     assert volume.header.get_zooms() == pytest.approx((x, y, z), rel=1e-5)
     with Image.open(out / "image.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), sheet(grey(array)))
+
+
+@pytest.mark.parametrize("method", ["grappa", "raki"])
+def test_methods_of_regular_lines_refuse_others(method: str, full: Path, tmp_path: Path) -> None:
+    scan, out = full / "brain-0001.h5", tmp_path / "image.npy"
+    regular = ("mask=equispaced", "acceleration=2", "acs=16")
+    done("reconstruct", method, scan, *regular, "-o", out)
+    made = np.abs(np.load(out))
+    done("reconstruct", "zero-filled", scan, *regular, "-o", tmp_path / "zeros.npy")
+    done("reconstruct", "zero-filled", scan, "-o", tmp_path / "full.npy")
+    zeros, whole = (np.abs(np.load(tmp_path / name)) for name in ("zeros.npy", "full.npy"))
+    assert np.linalg.norm(made - whole) < np.linalg.norm(zeros - whole)
+    for mask in ("lines", "random2d"):
+        line = refused("reconstruct", method, scan, f"mask={mask}", *regular[1:], "-o", tmp_path / "no.npy")
+        assert "use another method" in line
+    assert not (tmp_path / "no.npy").exists()
 
 
 def test_a_model_folder_is_as_good_as_its_run(run: Path, scan: Path, tmp_path: Path) -> None:

@@ -64,6 +64,27 @@ def test_roles_that_are_missing_or_unused_are_named(
     assert tree(tmp_path) == []
 
 
+def test_proxies_are_undersampled_as_targets_are(
+    full: Path, undersampled: Path, knees: Path, tmp_path: Path
+) -> None:
+    """By the settings of targets, or by what their masks show; the command is the one of the README."""
+    targets = {
+        "acquired": (undersampled, []),
+        "asked": (full, ["data.target.mask=random2d", "data.target.acceleration=3", "data.target.acs=12"]),
+    }
+    for name, (path, settings) in targets.items():
+        run = tmp_path / name
+        told = done("train", "jssl", f"data.target.path={path}", *settings, f"data.proxy.path={knees}",
+                    f"output={run}", *TINY).err  # fmt: skip
+        (line,) = (line for line in told.splitlines() if "undersampled as the targets are" in line)
+        if name == "asked":
+            assert line.endswith("mask=random2d acceleration=3.0 acs=12.0")
+        else:
+            # The simulated scans hold half of 48 lines, at random, among them a calibration region.
+            assert "mask=lines acceleration=2.0 acs=1" in line
+        done("train", run, "--resume")
+
+
 def test_proxies_need_references(undersampled: Path, knees: Path, tmp_path: Path) -> None:
     """One that has none is found before training, however many have one."""
     mixed = tmp_path / "mixed"

@@ -26,7 +26,8 @@ from noref.config import Source, load_config
 from noref.data.dataset import Dataset
 from noref.data.packed import PackedMasks, packed, unpacked
 from noref.data.prepare import Preparation
-from noref.data.store import PreparedDataset, Store, write_store
+from noref.data.store import PreparedDataset, Store
+from noref.data.storing import begin_store, write_store
 from noref.errors import NorefError
 from noref.scan import Header, Role, Scan
 
@@ -252,8 +253,12 @@ def test_what_cannot_be_a_store_is_not_written(tmp_path: Path) -> None:
         write_store(tmp_path / "anew", [], Preparation(redraw=True), Role.PROXY)
     with pytest.raises(NorefError, match="already holds files"):
         write_store(tmp_path / "twice", scans[:1], made.how, made.role)
-    with pytest.raises(NorefError, match="no scans there"):
+    with pytest.raises(NorefError, match="not prepared to the end"):
         dataset(Source(path=str(tmp_path / "twice")), Role.TARGET)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "preparing.json").write_text("{")
+    with pytest.raises(NorefError, match="damaged; remove"):
+        begin_store(tmp_path / "damaged", made.how, made.role, ["a/b/0"])
 
 
 @settings(max_examples=50, deadline=None)

@@ -67,6 +67,8 @@ INSTANCES: dict[str, Callable[[], Method]] = {
     "refinement of multioperator": lambda: Refinement(MultiOperator(Subset())),
     "parallel": lambda: Parallel(Subset()),
     "parallel refinement": lambda: Parallel(Refinement(Subset())),
+    "robust that asks the border": Robust,
+    "refinement of robust that asks the border": lambda: Refinement(Robust()),
     "refinement of robust": lambda: Refinement(Robust(sigma=0.01)),
     "refinement of parallel": lambda: Refinement(Parallel(Subset())),
     "joint of robust": lambda: Joint(target=Robust(sigma=0.01), proxy=Supervised()),

@@ -129,26 +129,19 @@ def test_every_network_is_here() -> None:
     assert TINY.keys() == NETWORKS.keys()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("learner", NETWORKS)
 @pytest.mark.parametrize("teacher", METHODS)
-def test_every_method_teaches_every_network(teacher: str, learner: str, tmp_path: Path) -> None:
+def test_every_method_teaches_every_network(
+    teacher: str, learner: str, precision: str, tmp_path: Path
+) -> None:
     if (teacher, learner) in REFUSED:
         with pytest.raises(NorefError):
-            taught(engine(tmp_path, method(teacher), learner))
+            taught(engine(tmp_path, method(teacher), learner, precision=precision))
     else:
-        assert_taught(engine(tmp_path, method(teacher), learner))
-
-
-@pytest.mark.parametrize("learner", NETWORKS)
-def test_every_network_learns_in_bfloat16(learner: str, tmp_path: Path) -> None:
-    training = engine(tmp_path, Subset(), learner, precision="bf16")
-    assert_taught(training)
-    assert {parameter.dtype for parameter in training.network.parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize("teacher", METHODS)
-def test_every_method_teaches_in_bfloat16(teacher: str, tmp_path: Path) -> None:
-    assert_taught(engine(tmp_path, method(teacher), "istanet", precision="bf16"))
+        training = engine(tmp_path, method(teacher), learner, precision=precision)
+        assert_taught(training)
+        assert {parameter.dtype for parameter in training.network.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("learner", NETWORKS)

@@ -55,6 +55,18 @@ def test_the_tolerance_holds_for_the_slowest_element() -> None:
     assert float(residual.max()) <= 1.01e-4
 
 
+def test_what_has_converged_stays_as_it_is() -> None:
+    """However long the others take: with a tolerance, too, an element does not depend on its batch."""
+    matrices, right = systems()
+    matrices[0] = torch.eye(12) + 0.01 * matrices[0]
+    together = conjugate_gradients(applied(matrices), right, iterations=100, tolerance=1e-3)
+    for i in range(3):
+        alone = conjugate_gradients(
+            applied(matrices[i : i + 1]), right[i : i + 1], iterations=100, tolerance=1e-3
+        )
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-12, atol=0)
+
+
 def test_no_tolerance_means_exactly_so_many_iterations() -> None:
     calls = []
     conjugate_gradients(lambda x: (calls.append(1), 2 * x)[1], torch.ones(1, 3), iterations=7, tolerance=0)

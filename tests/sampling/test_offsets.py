@@ -108,7 +108,8 @@ def test_few_evenly_spaced_lines_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "acceleration", "acs"), [(128, 8, 10), (320, 4, 26), (368, 8, 14), (64, 4, 6)]
+    ("size", "acceleration", "acs"),
+    [(128, 8, 10), (320, 4, 26), (368, 8, 14), (64, 4, 6), (320, 2, 26), (256, 2, 20), (128, 2, 10)],
 )
 def test_equispaced_masks_are_known_with_lines_held_out(size: int, acceleration: int, acs: int) -> None:
     for seed in range(5):

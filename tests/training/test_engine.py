@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,6 +113,31 @@ def test_plateaus_are_pytorchs(gammas: list[float], patience: int, factor: float
         lr=1, warmup=0, schedule="plateau", plateau_patience=patience, plateau_factor=factor
     ).learning_rate(0, 5, 100, gammas)
     assert given_ == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9, abs=1e-8)
+
+
+def test_steps_are_pytorchs() -> None:
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=3, gamma=0.7)
+    settings = Training(lr=0.3, warmup=0, schedule="step", step_every=3, step_factor=0.7)
+    for step in range(10):
+        assert settings.learning_rate(0, step, 10, []) == pytest.approx(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+
+
+def test_every_stage_has_an_optimiser_of_its_own(tmp_path: Path) -> None:
+    trained, found = engine(tmp_path, refined()), []
+    optimise = trained._optimise
+
+    def watched(module: Any, step: int, *rest: Any) -> Any:
+        found.append((trained.progress.stage, step, len(trained.optimiser.state)))
+        return optimise(module, step, *rest)
+
+    trained._optimise = watched  # type: ignore[method-assign]
+    trained.run()
+    fresh = [remembered == 0 for _, step, remembered in found if step == 0]
+    assert fresh == [True, True]
+    assert all(remembered for _, step, remembered in found if step > 0)
 
 
 def test_rates_reach_the_optimiser_and_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

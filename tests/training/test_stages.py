@@ -207,25 +207,28 @@ def test_refinement_without_held_out_samples_is_refused(tmp_path: Path) -> None:
 
 def test_images_come_back_as_they_were(tmp_path: Path) -> None:
     store, seen = TeacherStore(tmp_path / "stage-1"), maps((6, 5), 2)
-    store.claim(ORIGIN)
+    store.claim(ORIGIN, new=True)
     store.put("a/b%/0", seen[:, 0])
     store.put("c", seen[:, 0], seen)
     assert list(store) == ["a/b%/0", "c"]
     assert torch.equal(store["a/b%/0"], seen[:, 0])
     assert torch.equal(store["c"], torch.cat((seen[:, :1], seen), 1))
     assert not any(isinstance(value, Tensor | dict) for value in vars(store).values()), "kept in memory"
-    store.claim(ORIGIN)
+    store.claim(ORIGIN, new=True)
 
 
 @pytest.mark.parametrize("change", [{"run": "f" * 16}, {"stage": 2}, {"step": 7}, None])
 def test_another_runs_images_are_refused(tmp_path: Path, change: dict[str, object] | None) -> None:
     store = TeacherStore(tmp_path / "stage-1")
-    store.claim(ORIGIN)
+    with pytest.raises(NorefError, match="the refined data are gone; copy them back"):
+        store.claim(ORIGIN, new=False)
+    assert not store.folder.exists()
+    store.claim(ORIGIN, new=True)
     store.put("a", torch.zeros(1, 2, 2))
     manifest = store.folder / "manifest.json"
     manifest.unlink() if change is None else manifest.write_text(json.dumps({**ORIGIN, **change}))
     with pytest.raises(NorefError, match="stage-1: refined data from another run") as error:
-        store.claim(ORIGIN)
+        store.claim(ORIGIN, new=True)
     assert "\n" not in str(error.value)
 
 

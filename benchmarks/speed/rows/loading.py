@@ -10,7 +10,8 @@ import torch
 from noref.data.dataset import Dataset
 from noref.data.files import open_scans
 from noref.data.prepare import Preparation
-from noref.data.store import PreparedDataset, Store, write_store
+from noref.data.store import PreparedDataset, Store
+from noref.data.storing import write_store
 from noref.formats import fastmri
 from noref.methods import Split
 from noref.scan import Role, Scan

@@ -17,10 +17,12 @@ from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.noise import ceiling_psnr
+from noref.data.store import PreparedDataset
 from noref.errors import NorefError
 from noref.evaluation.report import write_report
 from noref.evaluation.results import MethodResult, Report
 from noref.evaluation.score import by_classical, by_network, pictured, score, volumes
+from noref.sampling.draw import sampled_in_lines
 from noref.scan import Role, Scan
 
 
@@ -141,25 +143,37 @@ def _curve(folder: Path) -> list[dict[str, Any]]:
 
 def _summary(model: api.Model) -> str:
     parameters = sum(p.numel() for p in model.network.parameters())
-    return f"{model.config.method} · {model.config.network} · {parameters:,} parameters"
+    said = [str(model.config.method), str(model.config.network), f"{parameters:,} parameters"]
+    target = model.config.data.target
+    if target is not None and target.redraw and target.role is Role.PROXY:
+        said.append("masks drawn anew each epoch: not the oracle with one mask each")
+    if model.config.data.force:
+        said.append("trained by force on scans that share one mask")
+    return " · ".join(said)
 
 
 LABELS: dict[str, Callable[[Scan], bool]] = {
     "not raw": lambda scan: not scan.raw,
     "2-D random masks: for comparison with the papers": lambda scan: _points(scan),
-    "maps from the calibration region of Ω": lambda scan: scan.coils > 1,
 }
 """What a reader must know before believing a number, and the scans of which it is true."""
+
+MAPS = {True: "maps from the file", False: "maps from the calibration region of Ω"}
+"""The same, by whether a file with several coils holds maps: perhaps those that simulated its data."""
 
 
 def _points(scan: Scan) -> bool:
     acquired = scan.raw and torch.equal(scan.mask, scan.measured)
-    return not acquired and not bool((scan.mask == scan.mask[:, :1]).all())
+    return not acquired and not sampled_in_lines(scan.mask)
 
 
 def _labels(scans: Dataset) -> list[str]:
     """What is true of any scan, said of all."""
-    return [label for label, holds in LABELS.items() if any(map(holds, scans))]
+    labels = [label for label, holds in LABELS.items() if any(map(holds, scans))]
+    if isinstance(scans, PreparedDataset):
+        return labels
+    given = {scan.maps is not None for scan in scans.slices if scan.coils > 1}
+    return labels + [MAPS[one] for one in sorted(given)]
 
 
 def _notes(scans: Dataset) -> list[str]:

@@ -127,6 +127,12 @@ class Dataset(Sequence[Scan]):
         return [seen.id for seen in self._survey]
 
     @property
+    def acquired(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ω and padding, bool `(ky, kx)`, as far as they differ between scans."""
+        for mask, padding in dict.fromkeys((seen.mask, seen.padding) for seen in self._survey):
+            yield unpacked(mask), unpacked(padding)
+
+    @property
     def volumes(self) -> set[str]:
         """`subject/scan` of every slice."""
         return {volume_of(name) for name in self.ids}

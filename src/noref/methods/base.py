@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from noref.errors import NorefError
 from noref.losses import Objective
@@ -188,8 +189,14 @@ class Views:
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors along a new first axis; a single one is not copied."""
-    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
+    """The tensors along a new first axis; a single one is not copied.
+
+    But for loading processes, which hand theirs over for good: a data set may keep it.
+    """
+    single = tensors[0][None] if len(tensors) == 1 else None
+    if single is None:
+        return torch.stack(list(tensors))
+    return single if get_worker_info() is None else single.clone()
 
 
 def _nowhere_if_none(mask: Tensor | None, like: Tensor) -> Tensor:
@@ -246,7 +253,11 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def loss(self, network: Network, views: Views, key: Key) -> Losses:
-        """Terms to minimise, each `(batch,)`: of one pass, and of the further ones that views ask for."""
+        """Terms to minimise, each `(batch,)`: of one pass, and of the further ones that views ask for.
+
+        On a GPU it may be replayed as it was computed once for such views: what depends on the scan, or is
+        drawn, belongs in `view`.
+        """
         del key  # what is drawn by scan is drawn in `view`
         estimate = network(views.kspace, views.encoding())
         losses = self.grade(estimate, views)

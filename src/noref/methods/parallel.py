@@ -49,7 +49,8 @@ class Parallel(Method):
     """Two networks learn from two subsets of each scan (Hu et al., MICCAI 2021, arXiv 2109.12502).
 
     Each is graded as the inner method says, on all of Ω in the paper, and the two must agree elsewhere:
-    `‖(1 − Ω)(F S x̂₁ − F S x̂₂)‖² / ‖y_Ω‖²`. Either reconstructs all of Ω alone, as published: it is the first.
+    `‖(1 − Ω)(F S x̂₁ − F S x̂₂)‖² / ‖y_Ω‖²`, of refined scans without the guesses that the second was shown.
+    Either reconstructs all of Ω alone, as published: it is the first.
     Symmetry losses are the objective's penalty, of both.
 
     Args:

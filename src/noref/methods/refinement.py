@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -14,14 +13,12 @@ from torch import Tensor
 from noref.data.noise import noise_level
 from noref.errors import NorefError
 from noref.methods.base import Around, Losses, Method, View, Views, graded_images
+from noref.methods.parallel import grade_second
 from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
 from noref.sampling.bank import mask_bank
 from noref.scan import Role, Scan, coil_maps, padding_of
 from noref.seeding import Key
-
-_ALIKE = 1.25
-"""Largest ratio of the numbers of samples of masks that count as of one acceleration."""
 
 _TINY = 1e-12
 
@@ -40,7 +37,7 @@ class Refinement(Around):
         stages: 1 is the inner method alone.
         data_term: `acquired` grades Ω only, against acquired values (the paper's section 2.3); `refined` all
             of ŷ (its section 2.2); `mixed` is `acquired + β·Σ |F S x − ŷ|² / Σ |ŷ|²` over the complement of
-            Ω, in the inner method's first pass.
+            Ω, in the inner method's first pass (of both networks, where it has two).
         beta: β of `mixed`.
         dc: the network's data consistency holds on all of its `input`, guesses included (the paper's
             formula), or on `measured` samples only: the guesses are then what its first image is made of.
@@ -71,15 +68,8 @@ class Refinement(Around):
     def prepare(self, masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> None:
         """Keeps the bank of Ω̃."""
         super().prepare(masks)
-        self.bank = mask_bank(masks)
-        for (ky, kx), of_shape in masks.items():
-            counts = [int(mask.sum()) for mask in of_shape]
-            if self.stages > 1 and max(counts) > _ALIKE * min(counts):
-                warnings.warn(
-                    f"method refinement: scans of {ky}×{kx} with {min(counts)} to {max(counts)} samples are "
-                    "refined with each other's masks; better train scans of one acceleration only",
-                    stacklevel=2,
-                )
+        if self.stages > 1:
+            self.bank = mask_bank(masks)
 
     def begin(self, stage: int, teacher: Mapping[str, Tensor]) -> None:
         """Takes over the teacher's images."""
@@ -102,9 +92,7 @@ class Refinement(Around):
         again = bank[int(key.fold("bank").numpy().integers(len(bank)))]
         views = self.inner.view(filled.undersampled(again), key)
         graded = [self.graded(view, scan, filled) for view in views]
-        if self.data_term != "mixed":
-            return graded
-        return [view.also(grade_guesses, self.complement(view, scan, filled)) for view in graded]
+        return [self.mixed(view, scan, filled) for view in graded] if self.data_term == "mixed" else graded
 
     def filled(self, scan: Scan) -> Scan:
         """The scan with the teacher's guess in every sample outside Ω; padding stays zero.
@@ -139,6 +127,14 @@ class Refinement(Around):
         # Copying what is shown teaches nothing, least of all about guesses: it counts once, as in Subset.
         density = None if scan.density is None else torch.where(view.shown, 1.0, scan.density)
         return replace(view, goal=goal, weight=scan.mask, density=density)
+
+    def mixed(self, view: View, scan: Scan, filled: Scan) -> View:
+        """The view with the term on guesses; so has the one that a second network is shown."""
+        further = tuple(
+            (term, tuple(self.mixed(one, scan, filled) for one in passes) if term is grade_second else passes)
+            for term, passes in view.further
+        )
+        return replace(view, further=further).also(grade_guesses, self.complement(view, scan, filled))
 
     def complement(self, view: View, scan: Scan, filled: Scan) -> View:
         """The view graded on ŷ outside Ω: weights are β over the power that ŷ has there."""

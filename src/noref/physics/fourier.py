@@ -10,7 +10,7 @@ shift from the operators.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -45,7 +45,8 @@ def _axis_phases(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return d_x, d_k
 
 
-@lru_cache(maxsize=32)
+# Never forgotten: a CUDA graph may read them.
+@cache
 @torch.inference_mode(False)
 def centring_phases(
     shape: tuple[int, int], dtype: torch.dtype, device: torch.device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -20,14 +21,27 @@ _DRAWN = 32
 """Masks that are drawn to stand for those that an acquisition did not make."""
 
 
+_ALIKE = 1.15
+"""Largest ratio of the numbers of samples of masks that count as of one acceleration."""
+
+
 def mask_bank(masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> dict[tuple[int, int], Sequence[Tensor]]:
     """The masks to draw another one from: those of all scans, or others like the one that they share.
 
-    Others like it are its shifted offsets where it is evenly spaced, random ones elsewhere.
+    Others like it are its shifted offsets where it is evenly spaced, random ones elsewhere. Warns where scans
+    were undersampled more and less.
 
     Args:
         masks: bool `(ky, kx)`, Ω∖Γ of every scan of a data set, by shape.
     """
+    for (ky, kx), of_shape in masks.items():
+        counts = [int(mask.sum()) for mask in of_shape]
+        if max(counts) > _ALIKE * min(counts):
+            warnings.warn(
+                f"scans of {ky}×{kx} with {min(counts)} to {max(counts)} samples are shown with each other's "
+                "masks; better train scans of one acceleration only",
+                stacklevel=3,
+            )
     return {
         shape: shifted_offsets(of_shape) or drawn_alike(of_shape) or of_shape
         for shape, of_shape in masks.items()

@@ -87,9 +87,11 @@ def _grid(lines: NDArray[np.intp], inside: NDArray[np.bool_]) -> tuple[NDArray[n
         return None
     # Wider gaps are those across the ACS and beside held-out lines.
     single = gaps[gaps <= 1.5 * gaps.min()]
-    number = np.rint((lines - lines[0]) / single.mean()).astype(int)
-    if (np.diff(number) == 0).any():
+    # Counted gap by gap: the mean one is not exact, and over many gaps it would drift.
+    steps = np.rint(gaps / single.mean()).astype(int)
+    if (steps == 0).any():
         return None
+    number = np.concatenate(([0], steps.cumsum()))
     spacing, start, error = _straight(number, lines)
     places = np.rint(start + spacing * np.arange(number[-1] + 1)).astype(int)
     beside = places[~inside[places.clip(0, len(inside) - 1)]]

@@ -94,8 +94,7 @@ class Engine:
         if settings.shard and distributed.world_size() > 1:
             sharding.shard(self.step, self.device)
         self.optimiser = self._optimiser()
-        alone_on_gpu = self.device.type == "cuda" and distributed.world_size() == 1
-        self.take: Pass = Graphs() if settings.graphs and alone_on_gpu else eager
+        self.take: Pass = eager
         self._saved = time.monotonic()
         self._stop = self._due = False
         if targets is not None:
@@ -105,6 +104,11 @@ class Engine:
     def checkpoint(self) -> Path:
         """The file to go on from."""
         return self.folder / "checkpoint.safetensors"
+
+    @property
+    def _replays(self) -> bool:
+        """Whether passes are replayed as CUDA graphs: not where they exchange weights between processes."""
+        return self.settings.graphs and self.device.type == "cuda" and not sharding.is_sharded(self.step)
 
     def _optimiser(self) -> torch.optim.Adam:
         return torch.optim.Adam(self.step.parameters(), lr=self.settings.lr)
@@ -120,7 +124,7 @@ class Engine:
         if self.settings.compile:
             views = self.steps.step(self.progress.step)[0].to(self.device)
             compile_checked(self.step, views, Key(self.settings.seed, "", "compile"))
-        module = distributed.wrap(self.step, self.device)
+        module = self.step if self._replays else distributed.wrap(self.step, self.device)
         quiet = distributed.rank() > 0
         self._stop = False
         with interruptible(self._ask), TrainingProgress(self._total, self.progress.taken, quiet) as display:
@@ -216,14 +220,17 @@ class Engine:
         if stage > 0 and self.targets is not None:
             store = self._teacher_images(stage, self.targets)
         self.method.begin(stage, store)
+        if self._replays:
+            # Anew for each stage, whose views are of other kinds.
+            self.take = Graphs(self.step)
 
     def _teacher_images(self, stage: int, targets: Dataset) -> TeacherStore:
         """The images that a stage learns from, made now if it has just begun."""
         store = TeacherStore(self._images(stage))
         teacher = self.progress.teachers[-1]
-        store.claim(teacher)
         # Between stages the network still is the teacher; on resuming later, the store is complete.
         made_now = self.progress.step == 0 and teacher["stage"] == stage
+        store.claim(teacher, new=made_now)
         if made_now:
             with sharding.whole(self.step):
                 full = teach(self.method, self.network, targets, store, self.device, lambda: self._stop)

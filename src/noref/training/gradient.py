@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from noref.methods.base import Views
 from noref.scan import Role
 from noref.seeding import Key
-from noref.training.distributed import total, total_by_name, unsynchronised, world_size
+from noref.training.distributed import (
+    average_gradients,
+    exchanges,
+    total,
+    total_by_name,
+    unsynchronised,
+    world_size,
+)
 from noref.training.graphs import Pass, eager
 
 
@@ -31,8 +38,8 @@ def accumulate(
         micro_batches: of this process; targets before proxies.
         key: of the step.
         device: to compute on.
-        apart: also tell targets from proxies. Costs memory for one more gradient and, in several processes,
-            one more pass.
+        apart: also tell targets from proxies. Costs memory for one more gradient and, where passes exchange
+            theirs, one more pass.
         take: how to take a pass.
 
     Returns:
@@ -43,7 +50,7 @@ def accumulate(
     share = torch.stack([views.share.sum() for views in micro_batches]).sum().to(device)
     weight = total(share)
     passes = list(micro_batches)
-    if apart and world_size() > 1:
+    if apart and exchanges(module):
         # Exchanging mixes the processes' gradients: it waits for a pass without weight, after all others.
         passes.append(passes[-1].idle())
     targets = sum(views.role is Role.TARGET for views in micro_batches)
@@ -61,6 +68,7 @@ def accumulate(
             by_role[views.role] += float(graded / weight)
             if number == targets - 1:
                 of_targets = _flat(parameters)
+    average_gradients(module)
     values = (torch.stack(list(sums.values())) / weight).tolist()
     told: dict[str, float] = {}
     if of_targets is not None:

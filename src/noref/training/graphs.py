@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from noref.errors import NorefError
 from noref.methods.base import Views
 from noref.seeding import Key
 
@@ -18,7 +17,10 @@ _EAGER = 2
 """Passes over views of a kind before its graph: what libraries prepare at first must not be part of it."""
 
 _ALIKE = 1e-3
-"""Largest relative difference of a graph's gradient from the eager one; TF32 and bf16 repeat themselves."""
+"""Largest relative difference of a graph's gradient from the eager one."""
+
+_GRAPHS = 64
+"""Kinds of views that have a graph: each holds the views that it reads."""
 
 
 class Pass(Protocol):
@@ -46,7 +48,7 @@ class _Graph:
     scale: Tensor
     loss: Tensor
     terms: dict[str, Tensor]
-    gradients: list[Tensor | None]
+    used: list[int]
 
     def replay(self, views: Views, scale: Tensor) -> None:
         for mine, given in zip(tensors_of(self.views), tensors_of(views), strict=True):
@@ -59,14 +61,20 @@ class Graphs:
     """Passes of one module on a GPU, each kind of views as a CUDA graph from its third pass on.
 
     Small networks keep a GPU waiting for the next operator; a graph launches all of them at once. Kinds are
-    told apart by roles, shapes and further passes. The first replay of each is compared with the eager pass.
-    A method that looks at numbers while it computes cannot be captured: it stays eager, with a warning.
+    told apart by roles, shapes and further passes. All graphs add to one gradient, in memory of their own.
+    The first replay of each is compared with the eager pass. What cannot be captured, such as a method that
+    looks at numbers while it computes, or does not agree, stays eager, with a warning.
+
+    Args:
+        module: a `Step` that is not wrapped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
+        self.parameters = list(module.parameters())
+        self.gradients: list[Tensor] = []
         self.met: dict[Hashable, int] = {}
         self.graphs: dict[Hashable, _Graph] = {}
-        self.possible = True
+        self.refused: set[Hashable] = set()
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(
@@ -74,56 +82,79 @@ class Graphs:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Pass`."""
         kind = kind_of(views)
+        if kind not in self.graphs and not self._due(kind):
+            return eager(module, views, key, scale)
         if kind not in self.graphs:
-            self.met[kind] = self.met.get(kind, 0) + 1
-            if not self.possible or self.met[kind] <= _EAGER:
-                return eager(module, views, key, scale)
-            if (made := self._captured(module, views, key, scale)) is None:
+            made = self._captured(module, views, key, scale)
+            if made is None:
+                self.refused.add(kind)
                 return eager(module, views, key, scale)
             self.graphs[kind] = made
         graph = self.graphs[kind]
+        self._begin(graph.used)
         graph.replay(views, scale)
-        _add(list(module.parameters()), graph.gradients)
         return graph.loss, graph.terms
 
+    def _due(self, kind: Hashable) -> bool:
+        """Whether to capture a kind that has no graph."""
+        self.met[kind] = self.met.get(kind, 0) + 1
+        return kind not in self.refused and self.met[kind] > _EAGER and len(self.graphs) < _GRAPHS
+
+    def _begin(self, used: list[int]) -> None:
+        """Has the gradients so far where graphs add to them."""
+        for index in used:
+            parameter, mine = self.parameters[index], self.gradients[index]
+            if parameter.grad is None:
+                mine.zero_()
+            elif parameter.grad is not mine:
+                mine.copy_(parameter.grad)
+            parameter.grad = mine
+
     def _captured(self, module: nn.Module, views: Views, key: Key, scale: Tensor) -> _Graph | None:
-        """The pass as a graph, compared with the eager one; None if it cannot be captured."""
-        parameters = list(module.parameters())
-        so_far = [parameter.grad for parameter in parameters]
+        """The pass as a graph, compared with the eager one; None, with a warning, if there can be none."""
+        so_far = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         try:
-            expected = self._gradients(parameters, module, views, key, scale)
-            graph, scale = torch.cuda.CUDAGraph(), scale.clone()
-            for parameter in parameters:
-                parameter.grad = None
-            with torch.cuda.graph(graph, pool=self.pool):
-                loss, terms = eager(module, views, key, scale)
-            gradients = [parameter.grad for parameter in parameters]
+            made = self._compared(module, views, key, scale)
         except RuntimeError as error:
-            self.possible = False
             reason = str(error).splitlines()[0]
-            warnings.warn(f"training without CUDA graphs: not possible here ({reason})", stacklevel=2)
+            warnings.warn(f"training without CUDA graphs: not possible here ({reason})", stacklevel=3)
             return None
         finally:
-            for parameter, before in zip(parameters, so_far, strict=True):
+            for parameter, before in zip(self.parameters, so_far, strict=True):
                 parameter.grad = before
-        made = _Graph(graph, views, scale, loss, terms, gradients)
-        graph.replay()
-        difference = _difference(expected, gradients)
-        if not difference < _ALIKE:
-            raise NorefError(
-                f"a CUDA graph's gradients differ from the eager ones by {difference:.1e}; "
-                "train with training.graphs=false"
-            )
         return made
 
-    @staticmethod
-    def _gradients(
-        parameters: list[nn.Parameter], module: nn.Module, views: Views, key: Key, scale: Tensor
-    ) -> list[Tensor | None]:
-        for parameter in parameters:
+    def _compared(self, module: nn.Module, views: Views, key: Key, scale: Tensor) -> _Graph | None:
+        for parameter in self.parameters:
             parameter.grad = None
-        eager(module, views, key, scale)
-        return [parameter.grad for parameter in parameters]
+        loss, _ = eager(module, views, key, scale)
+        expected = [parameter.grad for parameter in self.parameters]
+        used = [index for index, gradient in enumerate(expected) if gradient is not None]
+        if not self.gradients:
+            self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        for index in used:
+            self.parameters[index].grad = self.gradients[index]
+        graph, scale = torch.cuda.CUDAGraph(), scale.clone()
+        # Other threads go on with what they do on the device: a loader's pins memory.
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+            of_graph, terms = eager(module, views, key, scale)
+        made = _Graph(graph, views, scale, of_graph, terms, used)
+        for index in used:
+            self.gradients[index].zero_()
+        graph.replay()
+        pairs = [(loss, of_graph)]
+        pairs += [
+            (gradient, self.gradients[i]) for i, gradient in enumerate(expected) if gradient is not None
+        ]
+        difference = _difference(pairs[:1]) + _difference(pairs[1:])
+        # Of what is no number anyway, the engine tells.
+        if difference >= _ALIKE:
+            warnings.warn(
+                f"training without a CUDA graph, whose gradients differ by {difference:.1e} from eager ones",
+                stacklevel=4,
+            )
+            return None
+        return made
 
 
 def tensors_of(views: Views) -> list[Tensor]:
@@ -139,19 +170,8 @@ def kind_of(views: Views) -> Hashable:
     return views.role, views.image is None, views.lines, views.freed, shapes, further
 
 
-def _add(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> None:
-    """Adds gradients to what the parameters have; the graph's own are overwritten by its next replay."""
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
-
-
-def _difference(expected: list[Tensor | None], found: list[Tensor | None]) -> float:
-    """`‖a − b‖ / ‖a‖` over all parameters."""
-    pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a is not None and b is not None]
-    if len(pairs) != sum(one is not None for one in expected):
-        return float("inf")
+def _difference(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """`‖a − b‖ / ‖a‖` over all of them."""
     apart = torch.stack([(a - b).square().sum() for a, b in pairs]).sum().sqrt()
     size = torch.stack([a.square().sum() for a, _ in pairs]).sum().sqrt()
     return float(apart / size.clamp_min(1e-30))

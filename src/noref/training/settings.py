@@ -20,11 +20,12 @@ class Training(BaseModel):
         refined_lr: learning rate of later stages; None for the same.
         warmup: steps over which the learning rate rises from 0, in each stage.
         schedule: `cosine` falls to zero over a stage; `plateau` falls by `plateau_factor` when Γ has not
-            improved for `plateau_patience` validations; `constant`.
+            improved for `plateau_patience` validations; `step` by `step_factor` every `step_every` steps of a
+            stage; `constant`.
         clip: largest norm of the gradient; 0 for no limit.
         precision: of convolutions; physics stays in float32. `tf32` is float32 whose factors GPUs round to
             TF32; `auto` is `bf16` where the hardware has it, and `tf32` elsewhere.
-        graphs: replay passes as CUDA graphs, on a GPU with one process.
+        graphs: replay passes as CUDA graphs, on GPUs; not with `shard`.
         compile: compile the network's blocks, after checking one batch's gradients against the eager ones.
         patience: validations without a better Γ after which a stage ends; 0 for never.
         rollback: level of the test that takes back a later stage: where its Γ is worse than that of the stage
@@ -50,9 +51,11 @@ class Training(BaseModel):
     lr: float = Field(1e-3, gt=0)
     refined_lr: float | None = Field(None, gt=0)
     warmup: int = Field(20, ge=0)
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "plateau", "step", "constant"] = "cosine"
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=1)
+    step_factor: float = Field(0.8, gt=0, lt=1)
+    step_every: int = Field(150_000, ge=1)
     clip: float = Field(1.0, ge=0)
     precision: Literal["auto", "float32", "tf32", "bf16"] = "float32"
     graphs: bool = True
@@ -89,6 +92,8 @@ class Training(BaseModel):
             return base * rise * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
         if self.schedule == "plateau":
             return base * rise * self.plateau_factor ** plateaus(gammas, self.plateau_patience)
+        if self.schedule == "step":
+            return base * rise * self.step_factor ** (step // self.step_every)
         return base * rise
 
 

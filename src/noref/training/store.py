@@ -56,19 +56,25 @@ class TeacherStore(Mapping[str, Tensor]):
         self.folder = folder
         self.listed: frozenset[str] = frozenset()
 
-    def claim(self, origin: Origin) -> None:
+    def claim(self, origin: Origin, new: bool) -> None:
         """Lists the images; writes the manifest of an empty store, or checks that of one with images.
 
         The first process does so for all.
 
-        Raises:
-            NorefError: if the images are of another origin, or of none.
-        """
-        self.listed = decided(lambda: self._claim(origin))
+        Args:
+            origin: of the images that there are, or will be.
+            new: whether they may still have to be made.
 
-    def _claim(self, origin: Origin) -> frozenset[str]:
+        Raises:
+            NorefError: if the images are of another origin, of none, or gone.
+        """
+        self.listed = decided(lambda: self._claim(origin, new))
+
+    def _claim(self, origin: Origin, new: bool) -> frozenset[str]:
         path, stored = self.folder / "manifest.json", frozenset(self)
         if not path.exists() and not stored:
+            if not new:
+                raise NorefError(f"{self.folder}: the refined data are gone; copy them back, or train anew")
             with whole(path) as temporary:
                 temporary.write_text(json.dumps(origin) + "\n")
         try:

@@ -4,26 +4,56 @@
     python benchmarks/standing.py brain --acceleration 8 --data runs/data/brain-small
 
 Each row is trained in `runs/EXPERIMENT-Rx/ROW` and goes on from its checkpoint when the script is started
-again; `--row` trains one row only, so that several can run side by side. Scores land in `benchmarks/results`.
+again; `--row` trains some rows only, so that several can run side by side, `--score` scores what has been
+trained. All rows take equally many optimiser steps: epochs are shared out over stages. Scores land in
+`benchmarks/results`.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from noref import api
 from noref.cli.demo import table
 from noref.cli.evaluate import report
-from noref.config import load_config
+from noref.config import Config, load_config
 
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe, and what is set beside data, size and length."""
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+
+# As the plan of the experiments has it; of equal length, whatever roll-back would say.
+_STAGES = ("method.stages=5", "training.rollback=0")
+_PLAIN = "loss.weighting=none"
 ROWS = {
-    "brain": ["ssdu", "default", "idr", "supervised"],
-    "brain-multicoil": ["default"],
+    "brain": {
+        "ssdu": Row("ssdu"),
+        "default": Row("default"),
+        "idr": Row("idr", _STAGES),
+        "supervised": Row("supervised"),
+        "ssdu-plain": Row("ssdu", (_PLAIN,)),
+        "default-plain": Row("default", (_PLAIN,)),
+        "idr-plain": Row("idr", (*_STAGES, _PLAIN)),
+        "idr-refined": Row("idr-refined", _STAGES),
+        "idr-mixed": Row("idr-mixed", _STAGES),
+        "idr-dc-measured": Row("idr", (*_STAGES, "method.dc=measured")),
+        "idr-fixed-teacher": Row("idr-fixed-teacher", _STAGES),
+        "cyclic": Row("cyclic"),
+        "multioperator": Row("multioperator"),
+        "unet": Row("default", ("network={name: unet, features: 16, demodulate: true}",)),
+    },
+    "brain-multicoil": {"default": Row("default")},
 }
 CLASSICAL = {
-    "brain": ["zero-filled", "wavelet"],
+    "brain": ["zero-filled", "tv", "wavelet"],
     "brain-multicoil": ["zero-filled", "cg-sense", "wavelet"],
 }
 SAMPLING = {
@@ -38,19 +68,24 @@ INTRO = {
 SEED = 2026
 
 
-def overrides(
-    experiment: str, acceleration: float, data: Path, epochs: int, size: tuple[int, int]
-) -> list[str]:
-    """What is set for every row alike: data, size and length."""
-    sampling = {**SAMPLING[experiment], "acceleration": acceleration, "seed": SEED}
-    return [
-        *(f"data.target.{key}={value}" for key, value in sampling.items()),
-        f"data.target.path={data / 'train'}",
-        f"data.validation.path={data / 'validation'}",
-        f"network.phases={size[0]}",
-        f"network.features={size[1]}",
-        f"training.epochs={epochs}",
-    ]
+def configured(row: Row, options: argparse.Namespace, output: Path) -> Config:
+    """The row's configuration: its recipe, what every row has, and its own settings."""
+    sampling = {**SAMPLING[options.experiment], "acceleration": options.acceleration, "seed": SEED}
+    target = f"data.target.path={options.data / 'train'}"
+    stages = load_config(row.recipe, [target, *row.settings]).method.get("stages", 1)
+    size = [f"network.phases={options.phases}", f"network.features={options.features}"]
+    return load_config(
+        row.recipe,
+        [
+            *(f"data.target.{key}={value}" for key, value in sampling.items()),
+            target,
+            f"data.validation.path={options.data / 'validation'}",
+            *size,
+            f"training.epochs={options.epochs // stages}",
+            *row.settings,
+            f"output={output}",
+        ],
+    )
 
 
 def main() -> None:
@@ -62,23 +97,22 @@ def main() -> None:
     parser.add_argument("--phases", type=int, default=6)
     parser.add_argument("--features", type=int, default=16)
     parser.add_argument(
-        "--row", choices=[row for rows in ROWS.values() for row in rows], help="train only this"
+        "--row",
+        action="append",
+        choices=[row for rows in ROWS.values() for row in rows],
+        help="train these only",
     )
+    parser.add_argument("--score", action="store_true", help="train nothing, score what there is")
     options = parser.parse_args()
     name = f"{options.experiment}-{options.acceleration:g}x"
-    size = (options.phases, options.features)
-    rows = [options.row] if options.row else ROWS[options.experiment]
-    for row in rows:
-        stages = load_config(row, [f"data.target.path={options.data / 'train'}"]).method.get("stages", 1)
-        common = overrides(
-            options.experiment, options.acceleration, options.data, options.epochs // stages, size
-        )
-        api.train(load_config(row, [*common, f"output=runs/{name}/{row}"]), resume=True)
+    rows, home = ROWS[options.experiment], Path("runs") / f"{options.experiment}-{options.acceleration:g}x"
+    for row in () if options.score else options.row or rows:
+        api.train(configured(rows[row], options, home / row), resume=True)
     if options.row:
         return
-    page = Path("runs") / name / "report.html"
+    page = home / "report.html"
     made = report(
-        {row: Path("runs") / name / row for row in rows},
+        {row: home / row for row in rows if (home / row / "model").exists()},
         [f"path={options.data / 'test'}"],
         page,
         classical=CLASSICAL[options.experiment],

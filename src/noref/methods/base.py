@@ -123,19 +123,21 @@ class Views:
         if len({view.bucket for view in views}) != 1:
             raise ValueError("views of different shapes, or with and without image, cannot be stacked")
         images = [view.image for view in views if view.image is not None]
-        sampled = _stack([view.shown for view in views])
         padding = _stack([padding_of(view.scan) for view in views])
-        guessed = sampled & _stack([_nowhere_if_none(view.guessed, view.shown) for view in views])
-        free = guessed & torch.tensor([not view.keep_guesses for view in views])[:, None, None]
-        shown, kept = sampled | padding, (sampled & ~free) | padding
+        shown = _stack([view.shown for view in views]) | padding
+        freed = [None if view.guessed is None or view.keep_guesses else view.guessed for view in views]
+        kept = shown
+        if any(guesses is not None for guesses in freed):
+            free = _stack([_nowhere_if_none(g, v.shown) for g, v in zip(freed, views, strict=True)])
+            kept = (shown & ~free) | padding
         return cls(
             ids=tuple(view.scan.id for view in views),
             role=views[0].scan.role,
-            kspace=_stack([torch.where(view.shown, view.scan.kspace, 0) for view in views]),
+            kspace=_stack([_samples(view.scan.kspace, view.shown) for view in views]),
             shown=shown,
             padding=padding,
             kept=kept,
-            guessed=guessed.sum((1, 2)) / sampled.sum((1, 2)).clamp_min(1),
+            guessed=torch.tensor([_share(view.guessed, view.shown) for view in views]),
             maps=_stack([coil_maps(view.scan) for view in views]),
             goal=_stack([view.goal for view in views]),
             weight=_stack([view.weight.to(torch.float32) for view in views]),
@@ -144,8 +146,8 @@ class Views:
             ),
             image=_stack(images) if images else None,
             share=torch.tensor([view.share for view in views]),
-            lines=constant_along_readout(kept) and constant_along_readout(shown),
-            freed=bool(free.any()),
+            lines=constant_along_readout(shown) and (kept is shown or constant_along_readout(kept)),
+            freed=kept is not shown,
             further=tuple(
                 (term, tuple(map(cls.of, zip(*(view.further[i][1] for view in views), strict=True))))
                 for i, (term, _) in enumerate(views[0].further)
@@ -197,6 +199,21 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     if single is None:
         return torch.stack(list(tensors))
     return single if get_worker_info() is None else single.clone()
+
+
+def _samples(kspace: Tensor, mask: Tensor) -> Tensor:
+    """k-space `(coils, ky, kx)` where the mask holds it, zero elsewhere."""
+    if not constant_along_readout(mask):
+        return torch.where(mask, kspace, 0)
+    # Few lines of many: half the time of looking at all.
+    lines, samples = mask[:, 0].nonzero()[:, 0], torch.zeros_like(kspace)
+    samples[:, lines] = kspace[:, lines]
+    return samples
+
+
+def _share(guessed: Tensor | None, shown: Tensor) -> float:
+    """The share of what is shown that is guessed."""
+    return 0.0 if guessed is None else int((guessed & shown).sum()) / max(int(shown.sum()), 1)
 
 
 def _nowhere_if_none(mask: Tensor | None, like: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -102,13 +102,15 @@ class Graphs:
 
     def _begin(self, used: list[int]) -> None:
         """Has the gradients so far where graphs add to them."""
+        fresh = []
         for index in used:
             parameter, mine = self.parameters[index], self.gradients[index]
             if parameter.grad is None:
-                mine.zero_()
+                fresh.append(mine)
             elif parameter.grad is not mine:
                 mine.copy_(parameter.grad)
             parameter.grad = mine
+        _zero(fresh)
 
     def _captured(self, module: nn.Module, views: Views, key: Key, scale: Tensor) -> _Graph | None:
         """The pass as a graph, compared with the eager one; None, with a warning, if there can be none."""
@@ -134,13 +136,12 @@ class Graphs:
             self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         for index in used:
             self.parameters[index].grad = self.gradients[index]
-        graph, scale = torch.cuda.CUDAGraph(), scale.clone()
+        graph, views, scale = torch.cuda.CUDAGraph(), _copied(views), scale.clone()
         # Other threads go on with what they do on the device: a loader's pins memory.
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             of_graph, terms = eager(module, views, key, scale)
         made = _Graph(graph, views, scale, of_graph, terms, used)
-        for index in used:
-            self.gradients[index].zero_()
+        _zero([self.gradients[index] for index in used])
         graph.replay()
         pairs = [(loss, of_graph)]
         pairs += [
@@ -157,10 +158,24 @@ class Graphs:
         return made
 
 
+def _zero(tensors: list[Tensor]) -> None:
+    """All of them at once, as optimisers do: a launch for each would take longer than a small graph."""
+    if tensors:
+        torch._foreach_zero_(tensors)
+
+
 def tensors_of(views: Views) -> list[Tensor]:
     """All tensors of views, those of further passes behind."""
     own = [value for f in fields(views) if isinstance(value := getattr(views, f.name), Tensor)]
     return own + [tensor for _, passes in views.further for one in passes for tensor in tensors_of(one)]
+
+
+def _copied(views: Views) -> Views:
+    """The same views in memory that nothing else reads."""
+    tensors = {f.name: getattr(views, f.name) for f in fields(views)}
+    own: dict[str, Any] = {name: t.clone() for name, t in tensors.items() if isinstance(t, Tensor)}
+    further = tuple((term, tuple(map(_copied, passes))) for term, passes in views.further)
+    return replace(views, **own, further=further)
 
 
 def kind_of(views: Views) -> Hashable:

@@ -39,6 +39,7 @@ class Header:
         position: millimetres, LPS, of the centre of the image.
         directions: unit vectors, LPS, along x (columns), along y (rows), and of the slice normal.
         protocol: what the file calls the acquisition.
+        acceleration: by parallel imaging, as the file tells it; lines between those may have been filled in.
     """
 
     crop: tuple[int, int] | None = None
@@ -46,6 +47,7 @@ class Header:
     position: tuple[float, float, float] | None = None
     directions: tuple[tuple[float, float, float], ...] | None = None
     protocol: str = ""
+    acceleration: float = 1.0
 
 
 @dataclass(frozen=True)

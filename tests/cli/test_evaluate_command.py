@@ -21,6 +21,7 @@ import noref
 from noref.data.prepare import Preparation, prepare
 from noref.data.simulate import acquire
 from noref.formats import fastmri
+from noref.sampling.masks import acquisition_mask
 from noref.scan import Header
 from noref.seeding import Key
 
@@ -187,6 +188,94 @@ def test_a_scan_of_which_no_more_exists_goes_all_the_way(real_data: Path, tmp_pa
     assert all(0 < row["means"]["gamma"]["mean"] < 1.5 for row in rows.values())
     assert all(row["means"]["psnr"] is None for row in rows.values())
     assert "not raw" not in page.read_text()
+
+
+def labels(page: Path) -> list[str]:
+    """Of a report."""
+    told: list[str] = json.loads(page.with_suffix(".json").read_text())["labels"]
+    return told
+
+
+def test_labels_say_what_to_know_before_believing_a_number(
+    page: Path, full: Path, run: Path, tmp_path: Path
+) -> None:
+    """Where maps are from, masks that no 2-D scan could have, references that a scanner filled in."""
+    estimated, given = "maps from the calibration region of Ω", "maps from the file"
+    assert labels(page) == ["not raw", estimated]
+    (one,) = noref.read(full / "brain-0001.h5")[:1]
+    points, filled = (
+        "2-D random masks: for comparison with the papers",
+        "references filled in by parallel imaging",
+    )
+    # Acquired in lines whose first columns are zero.
+    lines = acquisition_mask("lines", one.shape, 2, 16, Key(0, "", "mask"))
+    lines[:, :4] = False
+    maps = torch.ones(1, *one.kspace.shape, dtype=torch.complex64) / one.coils**0.5
+    sampling = ["acceleration=2", "acs=16"]
+    for name, scan, settings, expected in (
+        ("lines", replace(one.undersampled(lines), clean=None), ["mask=acquired"], ["not raw", estimated]),
+        ("points", one, ["mask=random2d", *sampling], ["not raw", points, estimated]),
+        ("maps", replace(one, maps=maps), ["mask=lines", *sampling], ["not raw", given]),
+        (
+            "filled",
+            replace(one, header=replace(one.header, acceleration=2.0)),
+            ["mask=lines", *sampling],
+            ["not raw", filled, estimated],
+        ),
+    ):
+        fastmri.write(tmp_path / f"{name}.h5", [scan])
+        report = tmp_path / f"{name}.html"
+        done(
+            "evaluate",
+            run,
+            f"path={tmp_path / f'{name}.h5'}",
+            *settings,
+            "--classical",
+            "zero-filled",
+            "-o",
+            report,
+        )
+        assert labels(report) == expected, name
+
+
+def test_settings_say_how_a_model_was_not_trained_as_the_others(full: Path, tmp_path: Path) -> None:
+    target = [
+        f"data.target.path={full}",
+        "data.target.mask=lines",
+        "data.target.acs=16",
+        "data.target.acceleration=2",
+        "data.target.redraw=true",
+    ]
+    done("train", "supervised", *target, f"output={tmp_path / 'redrawn'}", *TINY)
+    scored = [
+        f"path={full / 'brain-0001.h5'}",
+        "mask=lines",
+        "acs=16",
+        "acceleration=2",
+        "role=target",
+        "redraw=false",
+    ]
+    page = tmp_path / "report.html"
+    told = refused("evaluate", tmp_path / "redrawn", *scored, "--classical", "zero-filled", "-o", page)
+    assert "was trained on this scan with its reference" in told
+    done(
+        "simulate",
+        tmp_path / "new",
+        "--scans",
+        "1",
+        "--slices",
+        "1",
+        "--coils",
+        "4",
+        "--matrix",
+        "48",
+        "--first",
+        "9",
+    )
+    scored[0] = f"path={tmp_path / 'new'}"
+    done("evaluate", tmp_path / "redrawn", *scored, "--classical", "zero-filled", "-o", page)
+    (said,) = json.loads(page.with_suffix(".json").read_text())["settings"].values()
+    assert "masks drawn anew each epoch: not the oracle with one mask each" in said
 
 
 def test_scores_are_of_the_clinical_field_of_view(tmp_path: Path) -> None:

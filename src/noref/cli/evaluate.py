@@ -155,6 +155,7 @@ def _summary(model: api.Model) -> str:
 LABELS: dict[str, Callable[[Scan], bool]] = {
     "not raw": lambda scan: not scan.raw,
     "2-D random masks: for comparison with the papers": lambda scan: _points(scan),
+    "references filled in by parallel imaging": lambda scan: _interpolated(scan),
 }
 """What a reader must know before believing a number, and the scans of which it is true."""
 
@@ -165,6 +166,11 @@ MAPS = {True: "maps from the file", False: "maps from the calibration region of 
 def _points(scan: Scan) -> bool:
     acquired = scan.raw and torch.equal(scan.mask, scan.measured)
     return not acquired and not sampled_in_lines(scan.mask)
+
+
+def _interpolated(scan: Scan) -> bool:
+    """Accelerated, as its file says, and yet full: others' reconstruction, such as GRAPPA, is in it."""
+    return scan.reference is not None and scan.header.acceleration > 1
 
 
 def _labels(scans: Dataset) -> list[str]:

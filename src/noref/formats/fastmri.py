@@ -136,6 +136,7 @@ class FastmriSlices(Slices):
             position=None if position is None else _vector(position[index]),
             directions=None if directions is None else tuple(_vector(axis) for axis in directions),
             protocol=self.protocol or self.geometry.protocol,
+            acceleration=self.geometry.acceleration,
         )
 
 
@@ -252,7 +253,9 @@ def _put_header(path: Path, file: h5py.File, scan: Scan) -> None:
     if not torch.equal(lines, outside):
         raise NorefError(f"{path}: {scan.id} has padding other than whole lines at the edges of k-space")
     header = scan.header
-    geometry = ismrmrd_header.Geometry((left, right), header.crop, header.spacing, header.protocol)
+    geometry = ismrmrd_header.Geometry(
+        (left, right), header.crop, header.spacing, header.protocol, header.acceleration
+    )
     file["ismrmrd_header"] = ismrmrd_header.build(scan.shape, geometry)
     file.attrs.update({"acquisition": header.protocol, "patient_id": scan.subject, "raw": scan.raw})
     if header.directions is not None:

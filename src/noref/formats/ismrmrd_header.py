@@ -22,12 +22,14 @@ class Geometry:
         crop: clinical matrix `(rows, columns)`, clamped to k-space; None where there is nothing to crop.
         spacing: millimetres between pixels along y and x, and between slices; None if not all are known.
         protocol: the name of the protocol, or "".
+        acceleration: of the phase-encode lines by parallel imaging: above 1, a full k-space was filled in.
     """
 
     sampled_lines: tuple[int, int]
     crop: tuple[int, int] | None = None
     spacing: tuple[float, float, float] | None = None
     protocol: str = ""
+    acceleration: float = 1.0
 
 
 def parse(text: bytes | str, shape: tuple[int, int]) -> Geometry:
@@ -71,6 +73,7 @@ def parse(text: bytes | str, shape: tuple[int, int]) -> Geometry:
         crop=None if crop == shape else crop,
         spacing=(y, x, z) if y > 0 and x > 0 and z > 0 else None,
         protocol=root.findtext("{*}measurementInformation/{*}protocolName") or "",
+        acceleration=number("parallelImaging/accelerationFactor/kspace_encoding_step_1") or 1.0,
     )
 
 
@@ -83,6 +86,11 @@ def build(shape: tuple[int, int], geometry: Geometry) -> str:
     """
     spacing = geometry.spacing or (0.0, 0.0, 0.0)
     left, right = geometry.sampled_lines
+    parallel = (
+        f"<parallelImaging><accelerationFactor><kspace_encoding_step_1>{geometry.acceleration:.0f}"
+        "</kspace_encoding_step_1><kspace_encoding_step_2>1</kspace_encoding_step_2></accelerationFactor>"
+        "</parallelImaging>"
+    )
 
     def space(matrix: tuple[int, int]) -> str:
         (y, x), (step_y, step_x, step_z) = matrix, spacing
@@ -100,5 +108,6 @@ def build(shape: tuple[int, int], geometry: Geometry) -> str:
         f"<reconSpace>{space(geometry.crop or shape)}</reconSpace>"
         f"<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>{right - left - 1}</maximum>"
         f"<center>{shape[0] // 2 - left}</center></kspace_encoding_step_1></encodingLimits>"
-        f"<trajectory>cartesian</trajectory></encoding></ismrmrdHeader>"
+        f"<trajectory>cartesian</trajectory>{parallel if geometry.acceleration > 1 else ''}</encoding>"
+        "</ismrmrdHeader>"
     )

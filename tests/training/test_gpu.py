@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from laws.test_methods_teach_networks import TINY
 from torch import Tensor
 from training.scans import engine, joint, lines, network, proxies, refined, same, stop_at, targets, weights
 
@@ -35,16 +36,6 @@ from noref.training.graphs import Graphs, Pass, eager
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
 
-SMALL: dict[str, dict[str, int]] = {
-    "admmcsnet": {"stages": 1, "features": 4, "kernel": 3, "knots": 11},
-    "istanet": {"phases": 2, "features": 8},
-    "kikinet": {"iterations": 1, "layers": 3, "features": 8},
-    "modl": {"unrolls": 2, "layers": 3, "features": 8, "cg": 6},
-    "ssdunet": {"unrolls": 2, "blocks": 1, "features": 32, "cg": 4},
-    "unet": {"features": 8, "pools": 1},
-    "varnet": {"cascades": 2, "features": 4, "pools": 1},
-    "vsharp": {"steps": 2, "gradient_steps": 2, "features": 4, "pools": 1},
-}
 # Said once by a thread that has had nothing to do on the GPU yet.
 pytestmark = pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS")
 
@@ -72,7 +63,7 @@ def as_before() -> Iterator[None]:
 
 def small(name: str) -> Network:
     torch.manual_seed(0)
-    return NETWORKS[name](**SMALL[name])
+    return NETWORKS[name](**TINY[name])
 
 
 def gradient(training: Engine, step: int = 0) -> Tensor:

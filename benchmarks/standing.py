@@ -73,6 +73,8 @@ def configured(row: Row, options: argparse.Namespace, output: Path) -> Config:
     sampling = {**SAMPLING[options.experiment], "acceleration": options.acceleration, "seed": SEED}
     target = f"data.target.path={options.data / 'train'}"
     stages = load_config(row.recipe, [target, *row.settings]).method.get("stages", 1)
+    if options.epochs % stages:
+        raise SystemExit(f"--epochs {options.epochs}: not to be shared out over {stages} stages")
     size = [f"network.phases={options.phases}", f"network.features={options.features}"]
     return load_config(
         row.recipe,
@@ -104,6 +106,8 @@ def main() -> None:
     )
     parser.add_argument("--score", action="store_true", help="train nothing, score what there is")
     options = parser.parse_args()
+    if wrong := set(options.row or ()) - set(ROWS[options.experiment]):
+        parser.error(f"{options.experiment} has no row {', '.join(sorted(wrong))}")
     name = f"{options.experiment}-{options.acceleration:g}x"
     rows, home = ROWS[options.experiment], Path("runs") / f"{options.experiment}-{options.acceleration:g}x"
     for row in () if options.score else options.row or rows:

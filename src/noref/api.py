@@ -19,6 +19,7 @@ from noref.config.roles import check_apart, check_roles, learns_references
 from noref.data.alike import sampled_as
 from noref.data.dataset import Dataset
 from noref.data.files import Scans, open_scans
+from noref.data.prepare import fully_sampled
 from noref.data.store import PreparedDataset, is_store, open_store
 from noref.errors import NorefError
 from noref.files import whole
@@ -164,15 +165,16 @@ def build_engine(config: Config) -> Engine:
     given = config.data
     method, network = build_method(config), build_network(config)
     sets: dict[Role, Dataset] = {}
+    sources: dict[Role, Source] = {}
     for name, source in ((Role.TARGET, given.target), (Role.PROXY, given.proxy)):
         if source is not None:
             one = dataset(source, name, given.cache_gb)
             if one.role in sets:
                 raise NorefError(f"data.target and data.proxy both have the role {one.role}; change one")
-            sets[one.role] = one
-    if given.proxy is not None and len(sets) == len(Role):
+            sets[one.role], sources[one.role] = one, source
+    if len(sets) == len(Role):
         sets[Role.PROXY] = undersampled_alike(
-            sets[Role.PROXY], given.proxy, sets[Role.TARGET], given.cache_gb
+            sets[Role.PROXY], sources[Role.PROXY], sets[Role.TARGET], given.cache_gb
         )
     check_roles(method, sets)
     targets = sets.get(Role.TARGET)
@@ -209,7 +211,8 @@ def build_engine(config: Config) -> Engine:
 
 def undersampled_alike(proxies: Dataset, source: Source, targets: Dataset, cache_gb: float) -> Dataset:
     """The proxies; full ones of which nobody said how to undersample them, as the targets are."""
-    if source.mask != "acquired" or is_store(source.path) or proxies.references < len(proxies):
+    # One tells of all, whom `check_references` looks at later: each look reads every file.
+    if source.mask != "acquired" or is_store(source.path) or not fully_sampled(proxies.slices[0]):
         return proxies
     sampling = sampled_as(targets)
     told = " ".join(f"{name}={value}" for name, value in sampling.items())

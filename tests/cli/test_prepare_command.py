@@ -66,7 +66,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(undersampled: Path, tmp_path: 
     done("prepare", undersampled, "-o", store)
     before = tree(store)
     assert "already holds files" in refused("prepare", undersampled, "-o", store)
-    assert "prepared already" in refused("prepare", store, "-o", tmp_path / "again")
+    line = refused("prepare", undersampled / "brain-0002.h5", store, "-o", tmp_path / "again")
+    assert line == f"noref: {store}: prepared already; name the raw files"
     assert tree(store) == before
 
 

@@ -148,7 +148,7 @@ def _summary(model: api.Model) -> str:
     if target is not None and target.redraw and target.role is Role.PROXY:
         said.append("masks drawn anew each epoch: not the oracle with one mask each")
     if model.config.data.force:
-        said.append("trained by force on scans that share one mask")
+        said.append("data.force=true: its scans may all share one mask")
     return " · ".join(said)
 
 

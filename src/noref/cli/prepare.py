@@ -44,8 +44,9 @@ def prepare(
     paths, settings = named_paths(*divided(inputs))
     if not paths:
         raise NorefError("no files to prepare; name them, such as scans/*.h5")
-    if any(is_store(path) for path in paths):
-        raise NorefError(f"{paths[0]}: prepared already; name the raw files")
+    for path in paths:
+        if is_store(path):
+            raise NorefError(f"{path}: prepared already; name the raw files")
     with process_group(torch.device("cpu")):
         try:
             _prepare(source(paths, settings), output)
@@ -59,10 +60,7 @@ def prepare(
 
 def _prepare(how: Source, output: Path) -> None:
     role = how.role or Role.TARGET
-    if how.skip_bad:
-        # Found by reading everything once: not by every process.
-        files = decided(lambda: [str(path) for path in api.slices(how).files])
-        how = how.model_copy(update={"path": files, "skip_bad": False})
+    # Bad files are found by reading everything, which each process does: none waits for another that long.
     slices = api.slices(how)
     scans = Dataset(slices, how, role, cache_gb=0)
     order = groupby(range(len(slices)), key=lambda index: volume_of(slices.ids[index]))

@@ -22,16 +22,13 @@ def sampled_as(targets: Dataset) -> dict[str, str | float]:
     if targets.how.mask in MASKS:
         how = targets.how
         return {"mask": how.mask, "acceleration": how.acceleration, "acs": how.acs}
-    rates, calibrated, by_shape = list[float](), list[int](), dict[tuple[int, ...], list[Tensor]]()
+    rates, calibrated, masks = list[float](), list[int](), list[Tensor]()
     for mask, padding in targets.acquired:
         rates.append(int((~padding).sum()) / int(mask.sum()))
         rows, _ = acs_box(mask)
         calibrated.append(rows.stop - rows.start)
-        by_shape.setdefault(tuple(mask.shape), []).append(mask)
-    masks = [mask for alike in by_shape.values() for mask in alike]
+        masks.append(mask)
     kind = "random2d"
     if all(map(sampled_in_lines, masks)):
-        kind = (
-            "equispaced" if all(len(shifted_offsets(alike)) > 0 for alike in by_shape.values()) else "lines"
-        )
+        kind = "equispaced" if all(shifted_offsets([mask]) for mask in masks) else "lines"
     return {"mask": kind, "acceleration": round(median(rates), 2), "acs": int(median(calibrated))}

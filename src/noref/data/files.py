@@ -62,11 +62,6 @@ class Scans(OnDemand):
             files = [str(part.path) for part, index in self._places if part.ids[index] == scan]
             raise NorefError(f"{' and '.join(files)}: hold the same scan {scan}; rename one, or leave it out")
 
-    @property
-    def files(self) -> list[Path]:
-        """That the slices are in."""
-        return list(dict.fromkeys(part.path for part, _ in self._places))
-
     def _read(self, index: int) -> Scan:
         part, slice_ = self._places[index]
         return part[slice_]

@@ -119,12 +119,12 @@ def write_volume(
 
 
 def _there(path: Path, stamp: str, number: int, once: dict[bytes, bytes]) -> list[Written]:
-    content, written, start = np.memmap(path, np.uint8, mode="r"), list[Written](), ALIGNED
+    # Private to this process: nothing is copied, and nothing written to tensors reaches the file.
+    content, written, start = np.memmap(path, np.uint8, mode="c"), list[Written](), ALIGNED
     if content[:ALIGNED].tobytes() != stamp.encode():
         raise NorefError(f"{path}: of another store; remove its folder and prepare the scans again")
     while start < len(content):
-        # Copied, since tensors want memory that they may write to.
-        scan, length = get(np.array(content[start:]))
+        scan, length = get(content[start:])
         written.append(Written(Seen.of(scan, once), (number, start, length)))
         start += length
     return written

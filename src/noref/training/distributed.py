@@ -190,16 +190,20 @@ def exchanges(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def average_gradients(module: nn.Module) -> None:
-    """Averages the gradients over the processes, unless passes through the module have done so."""
+    """Averages the gradients over the processes, unless passes through the module have done so.
+
+    What none has a gradient of is left without, as in a single process.
+    """
     if world_size() == 1 or exchanges(module) or is_sharded(module):
         return
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    there = torch.tensor([float(p.grad is not None) for p in parameters], device=grads[0].device)
     # As one vector: an exchange costs a round trip, however little it moves.
-    flat = total(torch.cat([grad.flatten() for grad in grads])) / world_size()
-    means = torch.split(flat, [grad.numel() for grad in grads])
-    for parameter, grad, mean in zip(parameters, grads, means, strict=True):
-        parameter.grad = grad.copy_(mean.view(grad.shape))
+    flat = total(torch.cat([there.to(grads[0].dtype), *(grad.flatten() for grad in grads)]))
+    found, *sums = torch.split(flat, [len(grads), *(grad.numel() for grad in grads)])
+    for parameter, grad, summed, number in zip(parameters, grads, sums, found.tolist(), strict=True):
+        parameter.grad = grad.copy_(summed.view(grad.shape) / world_size()) if number else None
 
 
 def unsynchronised(module: nn.Module, last: bool) -> AbstractContextManager[None]:

@@ -34,7 +34,8 @@ def accumulate(
     their gradients; whose is longer, dominates.
 
     Args:
-        module: a `Step`, wrapped for several processes. Its parameters have no gradients.
+        module: a `Step`; for several processes wrapped, unless its passes are replayed. Its parameters have
+            no gradients.
         micro_batches: of this process; targets before proxies.
         key: of the step.
         device: to compute on.

@@ -187,6 +187,8 @@ def train_on_rank(rank: int, port: int, folder: Path) -> None:
         # As with CUDA graphs, whose passes exchange nothing.
         with mock.patch.object(distributed, "wrap", lambda module, _: module):
             averaged = one_step(folder / "averaged", micro_batch=2)
+            maps_too = with_own_weights(folder / "averaged maps", "maps")
+            maps_too.run()
         # A folder of its own for each: what the first writes is not there yet for the other.
         seen = TeacherStore(folder / f"seen-by-{rank}")
         listed = [lists(seen.folder, "ours")]
@@ -195,6 +197,7 @@ def train_on_rank(rank: int, port: int, folder: Path) -> None:
         listed += [lists(seen.folder, "ours"), lists(seen.folder, "theirs")]
     found = {
         "averaged": weights(averaged),
+        "averaged maps": weights(maps_too),
         "step": weights(stepped),
         "padded": padded,
         "stages": weights(staged),
@@ -231,6 +234,11 @@ def test_gradients_averaged_after_the_passes_are_those_averaged_in_them(
     assert apart(results[0]["averaged"], weights(alone)) < 1e-5
     for ours, theirs in zip(log(tmp_path), log(folder / "averaged"), strict=True):
         assert json.loads(theirs) == pytest.approx(json.loads(ours), rel=1e-4)
+    # Scans of one coil give the maps' network no gradient.
+    maps_too = with_own_weights(tmp_path / "maps", "maps")
+    maps_too.run()
+    assert same(results[0]["averaged maps"], results[1]["averaged maps"])
+    assert apart(results[0]["averaged maps"], weights(maps_too)) < 1e-4
 
 
 def test_two_processes_refine_together(ranks: tuple[Path, list[dict]], tmp_path: Path) -> None:

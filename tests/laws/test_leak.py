@@ -69,6 +69,8 @@ INSTANCES: dict[str, Callable[[], Method]] = {
     "parallel refinement": lambda: Parallel(Refinement(Subset())),
     "refinement of robust": lambda: Refinement(Robust(sigma=0.01)),
     "refinement of parallel": lambda: Refinement(Parallel(Subset())),
+    "joint of parallel": lambda: Joint(target=Parallel(Subset()), proxy=Supervised()),
+    "joint refinement of parallel": lambda: Joint(Refinement(Parallel(Subset())), Supervised()),
     "joint of robust": lambda: Joint(target=Robust(sigma=0.01), proxy=Supervised()),
     "joint refinement of robust": lambda: Joint(Refinement(Robust(sigma=0.01)), Supervised()),
     "multioperator of robust": lambda: MultiOperator(Robust(sigma=0.01)),

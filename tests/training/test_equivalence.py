@@ -17,7 +17,7 @@ from synthetic import scan, undersampled
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.losses import Objective
-from noref.methods import Method, MultiMask, Parallel, Subset
+from noref.methods import Joint, Method, MultiMask, Parallel, Subset, Supervised
 from noref.networks.refinedmaps import RefinedMaps
 from noref.scan import Role
 from noref.training import Engine, distributed
@@ -27,7 +27,7 @@ from noref.training.steps import Steps
 from noref.training.store import Origin, TeacherStore
 from noref.training.validate import score_holdout
 
-OWN = ("maps", "twins", "twins of maps")
+OWN = ("maps", "twins", "twins of maps", "joint twins")
 UNEVEN = ((20, 16), (20, 16), (20, 16), (20, 16), (16, 18))
 
 
@@ -148,19 +148,23 @@ def with_own_weights(folder: Path, name: str) -> Engine:
 
     Args:
         folder: of the run.
-        name: `maps`, which one coil's scans give no gradient, `twins`, or `twins of maps`.
+        name: `maps`, which one coil's scans give no gradient, `twins`, `twins of maps`, or `joint twins`, of
+            whose networks proxies teach one.
     """
     slices = [
         undersampled(scan((20, 16), coils, seed=i, noise=0.01), "random2d", 2, 4)
         for i, coils in enumerate((2, 2, 2, 1, 1))
     ]
-    method = Parallel(Subset()) if "twins" in name else Subset()
+    method: Method = Parallel(Subset()) if "twins" in name else Subset()
+    others = None
+    if "joint" in name:
+        method, others = Joint(method, Supervised()), proxies(2, ((20, 16),))
     inner = network(phases=1, features=2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         net = RefinedMaps(inner, features=2, pools=1) if "maps" in name else inner
     data = Dataset(slices, targets(1).how, Role.TARGET)
-    return engine(folder, method, net, data=data, batch=5, schedule="constant")
+    return engine(folder, method, net, data=data, others=others, batch=5, schedule="constant")
 
 
 def stopped_and_resumed(folder: Path, name: str) -> Engine:
@@ -258,7 +262,7 @@ def test_two_processes_train_and_resume_what_is_not_the_networks(
     alone = with_own_weights(tmp_path, name)
     before = weights(alone)
     alone.run()
-    ours = [of for of in before if of.startswith(("method.twin", "network.unet"))]
+    ours = [of for of in before if of.startswith(("method.twin", "method.target.twin", "network.unet"))]
     assert ours
     for of in ours:
         assert apart({of: before[of]}, weights(alone)) > 1e-3, "too little was learned to tell"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from noref.errors import NorefError
-from noref.methods.base import Method, View
-from noref.methods.parallel import Parallel
+from noref.methods.base import Losses, Method, View, Views
 from noref.networks.base import Estimate, Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.seeding import Key
@@ -25,11 +26,6 @@ class Joint(Method):
             raise NorefError(f"Joint: weight is {weight}; give a share of the loss above 0 and up to 1")
         if proxy.stages > 1:
             raise NorefError("Joint: proxies have references and nothing to refine; refine the target")
-        if any(isinstance(part, Parallel) for method in (target, proxy) for part in method.modules()):
-            raise NorefError(
-                "Joint: the second network of Parallel would learn from scans of one kind only; "
-                "put joint inside parallel"
-            )
         self.target, self.proxy, self.weight = target, proxy, weight
         self.stages = target.stages
 
@@ -38,6 +34,19 @@ class Joint(Method):
         target = scan.role is Role.TARGET
         method, share = (self.target, self.weight) if target else (self.proxy, 1 - self.weight)
         return [view.scaled(share) for view in method.view(scan, key)]
+
+    def loss(self, network: Network, views: Views, key: Key) -> Losses:
+        """As the method for the scans' role does."""
+        method, other = self.target, self.proxy
+        if views.role is Role.PROXY:
+            method, other = other, method
+        losses = method.loss(network, views, key)
+        if idle := list(other.parameters()):
+            # Distributed training waits for a gradient of every weight, whatever scans a process was given.
+            nothing = torch.stack([0 * weight.sum() for weight in idle]).sum()
+            name = next(iter(losses))
+            losses[name] = losses[name] + nothing
+        return losses
 
     def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
         """As the targets' method does."""

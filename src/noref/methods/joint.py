@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from noref.errors import NorefError
 from noref.methods.base import Losses, Method, View, Views
 from noref.networks.base import Estimate, Network
@@ -37,16 +35,8 @@ class Joint(Method):
 
     def loss(self, network: Network, views: Views, key: Key) -> Losses:
         """As the method for the scans' role does."""
-        method, other = self.target, self.proxy
-        if views.role is Role.PROXY:
-            method, other = other, method
-        losses = method.loss(network, views, key)
-        if idle := list(other.parameters()):
-            # Distributed training waits for a gradient of every weight, whatever scans a process was given.
-            nothing = torch.stack([0 * weight.sum() for weight in idle]).sum()
-            name = next(iter(losses))
-            losses[name] = losses[name] + nothing
-        return losses
+        method = self.target if views.role is Role.TARGET else self.proxy
+        return method.loss(network, views, key)
 
     def reconstruct(self, network: Network, batch: ScanBatch) -> Estimate:
         """As the targets' method does."""

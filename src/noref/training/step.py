@@ -11,6 +11,7 @@ from noref.errors import NorefError
 from noref.methods.base import Method, Views
 from noref.networks.base import Network
 from noref.seeding import Key
+from noref.training.sharding import is_sharded
 
 
 class Step(nn.Module):
@@ -35,7 +36,12 @@ class Step(nn.Module):
         with torch.autocast(device, torch.bfloat16, enabled=half):
             losses = self.method.loss(self.network, views, key)
         sums = {name: (views.share * term).sum() for name, term in losses.items()}
-        return torch.stack(list(sums.values())).sum(), {name: term.detach() for name, term in sums.items()}
+        terms = list(sums.values())
+        if not is_sharded(self):
+            # A method's own weights may have no part in views of this role, but processes that exchange
+            # gradients wait for one of every weight. Where weights are divided, no one waits.
+            terms += [0 * weight.sum() for weight in self.method.parameters()]
+        return torch.stack(terms).sum(), {name: term.detach() for name, term in sums.items()}
 
 
 def allow_tf32(precision: str) -> None:

@@ -22,7 +22,8 @@ from typing import Literal
 from noref import api
 from noref.cli.simulate import simulate
 from noref.config import Config, Source, load_config
-from noref.evaluation.score import by_classical, by_network, score, shown
+from noref.data.shown import shown
+from noref.evaluation.score import by_classical, by_network, score
 from noref.metrics import psnr
 from noref.scan import Role
 from noref.training.store import TeacherStore

@@ -16,8 +16,8 @@ import noref
 from noref.api import dataset
 from noref.config import Source
 from noref.data.prepare import Preparation, prepare
+from noref.data.shown import cropped
 from noref.data.storing import write_store
-from noref.evaluation.score import cropped
 from noref.formats.png import grey, sheet
 from noref.scan import Role
 

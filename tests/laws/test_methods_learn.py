@@ -13,8 +13,9 @@ from noref.api import Model
 from noref.classical import CLASSICAL
 from noref.data.dataset import Dataset
 from noref.data.prepare import Preparation
+from noref.data.shown import magnitude
 from noref.data.simulate import simulate_scan
-from noref.evaluation.score import Reconstructor, by_classical, by_network, magnitude
+from noref.evaluation.score import Reconstructor, by_classical, by_network
 from noref.losses import Objective
 from noref.methods import METHODS as REGISTRY
 from noref.methods import (

@@ -112,7 +112,7 @@ def taught(training: Engine) -> tuple[list[float], list[float]]:
             training.run()
         with torch.no_grad():
             losses.append(float(loss(training.step, views)))
-        gamma = score_holdout(training.method, training.network, scans(Role.TARGET), 4, training.device)
+        gamma, _ = score_holdout(training.method, training.network, scans(Role.TARGET), 4, training.device)
         gammas.append(sum(gamma) / len(gamma))
     return losses, gammas
 

@@ -218,7 +218,7 @@ def test_gamma_is_the_error_with_the_learned_maps() -> None:
 
     held = estimate(target.as_target())
     gamma = by_network(estimate)(target).gamma
-    (validated,) = score_holdout(method, network, dataset, 1, torch.device("cpu"))
+    (validated,), _ = score_holdout(method, network, dataset, 1, torch.device("cpu"))
     assert gamma == pytest.approx(validated, rel=1e-5)
     assert target.holdout is not None
     kspace = held.encoding.full().forward(held.image)[0]

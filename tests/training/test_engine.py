@@ -38,9 +38,9 @@ def test_the_best_weights_are_kept(
 ) -> None:
     seen: list[dict[str, Tensor]] = []
 
-    def scripted(_: Method, net: Network, *__: object) -> list[float]:
+    def scripted(_: Method, net: Network, *__: object) -> tuple[list[float], list[float]]:
         seen.append({f"network.{name}": t.clone() for name, t in net.state_dict().items()})
-        return [scores[len(seen) - 1] - 0.5, scores[len(seen) - 1] + 0.5]
+        return [scores[len(seen) - 1] - 0.5, scores[len(seen) - 1] + 0.5], []
 
     monkeypatch.setattr("noref.training.engine.score_holdout", scripted)
     trained = engine(tmp_path, epochs=6, patience=patience)
@@ -220,7 +220,7 @@ def test_progress_knows_what_is_left(
 def test_an_early_end_shortens_what_is_left(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("noref.training.engine.score_holdout", lambda *_: [1.0] * 6)
+    monkeypatch.setattr("noref.training.engine.score_holdout", lambda *_: ([1.0] * 6, []))
     totals: list[int] = []
     monkeypatch.setattr(TrainingProgress, "step", lambda self, *_: totals.append(self.total))
     engine(tmp_path, refined(), patience=1).run()

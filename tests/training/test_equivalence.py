@@ -186,7 +186,7 @@ def train_on_rank(rank: int, port: int, folder: Path) -> None:
         padded = len(stepped.steps[0]), sum(float(v.share.sum()) == 0 for v in stepped.steps[0])
         staged = engine(folder / "stages", refined(), data=targets(5, UNEVEN), epochs=1, batch=5)
         staged.run()
-        gamma = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
+        gamma, _ = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
         own = {name: weights(stopped_and_resumed(folder / name, name)) for name in OWN}
         # As with CUDA graphs, whose passes exchange nothing.
         with mock.patch.object(distributed, "wrap", lambda module, _: module):
@@ -285,6 +285,6 @@ def test_the_first_process_says_what_a_store_holds(ranks: tuple[Path, list[dict]
 
 def test_gamma_is_the_same_shared_out(ranks: tuple[Path, list[dict]]) -> None:
     _, results = ranks
-    alone = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
+    alone, _ = score_holdout(Subset(), network(9), targets(5, UNEVEN), 4, torch.device("cpu"))
     assert len(set(alone)) == 4
     assert results[0]["gamma"] == results[1]["gamma"] == alone

@@ -201,8 +201,8 @@ def test_without_a_checkpoint_the_run_starts_anew(whole_run: Engine, tmp_path: P
 def test_early_stopping_and_plateaus_survive(
     tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    def worsening(*arguments: Any) -> list[float]:
-        return [2 - score for score in score_holdout(*arguments)]
+    def worsening(*arguments: Any) -> tuple[list[float], list[float]]:
+        return [2 - score for score in score_holdout(*arguments)[0]], []
 
     monkeypatch.setattr("noref.training.engine.score_holdout", worsening)
     changes = {
@@ -240,8 +240,8 @@ def test_early_stopping_and_plateaus_survive(
 def test_a_stage_is_taken_back_after_a_kill_too(
     tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch, kind: str, nth: int
 ) -> None:
-    def harmful(method: Method, *_: object) -> list[float]:
-        return [0.5 + 0.1 * method.stage * scan for scan in range(1, 7)]
+    def harmful(method: Method, *_: object) -> tuple[list[float], list[float]]:
+        return [0.5 + 0.1 * method.stage * scan for scan in range(1, 7)], []
 
     monkeypatch.setattr("noref.training.engine.score_holdout", harmful)
     whole = engine(tmp_path / "whole", refined(), epochs=1)

@@ -41,9 +41,9 @@ def harm(
     """Γ of every stage, told instead of measured; gives the weights that each stage was validated with."""
     seen: dict[int, dict[str, Tensor]] = {}
 
-    def scripted(method: Method, net: Network, *_: object) -> list[float]:
+    def scripted(method: Method, net: Network, *_: object) -> tuple[list[float], list[float]]:
         seen[method.stage] = {f"network.{name}": t.clone() for name, t in net.state_dict().items()}
-        return [0.5 + 0.01 * scan + by[method.stage] * (1 + 0.1 * scan) for scan in range(scans)]
+        return [0.5 + 0.01 * scan + by[method.stage] * (1 + 0.1 * scan) for scan in range(scans)], []
 
     monkeypatch.setattr("noref.training.engine.score_holdout", scripted)
     return seen

@@ -19,9 +19,9 @@ from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.files import files_of
+from noref.data.shown import cropped, magnitude
 from noref.data.store import is_store
 from noref.errors import NorefError
-from noref.evaluation.score import cropped, magnitude
 from noref.scan import Role, Scan
 from noref.training.distributed import collected, process_group, rank, speaks, world_size
 

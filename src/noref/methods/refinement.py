@@ -28,7 +28,7 @@ class Refinement(Around):
 
     `ŷ = Ω·y + (1 − Ω)·F S x̂`, x̂ the teacher's image of Ω·y, is undersampled by a mask Ω̃ of the acquisition's
     kind and handed to the inner method. Acquired samples never change, and held-out ones are guessed like any
-    that were never measured. Ω̃ is drawn from the masks of all scans; where all have one, from others like it
+    that were never measured. Ω̃ is drawn from a bank: the masks of all scans; where all have one, others like it
     (`mask_bank`).
 
     Args:
@@ -43,6 +43,7 @@ class Refinement(Around):
             formula), or on `measured` samples only: the guesses are then what its first image is made of.
         update: whether each stage has the network of the stage before as its teacher; otherwise all learn
             from the first stage's.
+        bank: draw Ω̃; otherwise it is Ω, and guesses are graded at most, never shown.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Refinement(Around):
         beta: float = 1.0,
         dc: Literal["input", "measured"] = "input",
         update: bool = True,
+        bank: bool = True,
     ) -> None:
         super().__init__(inner)
         if any(isinstance(part, Refinement) for part in inner.modules()):
@@ -62,13 +64,14 @@ class Refinement(Around):
         if not 0 < beta < math.inf:
             raise NorefError(f"Refinement: beta is {beta}; give a weight above 0, or data_term=acquired")
         self.stages, self.data_term, self.beta, self.dc, self.update = stages, data_term, beta, dc, update
+        self.draws = bank
         self.bank: Mapping[tuple[int, int], Sequence[Tensor]] = {}
         self.teacher: Mapping[str, Tensor] = {}
 
     def prepare(self, masks: Mapping[tuple[int, int], Sequence[Tensor]]) -> None:
         """Keeps the bank of Ω̃."""
         super().prepare(masks)
-        if self.stages > 1:
+        if self.stages > 1 and self.draws:
             self.bank = mask_bank(masks)
 
     def begin(self, stage: int, teacher: Mapping[str, Tensor]) -> None:
@@ -88,11 +91,16 @@ class Refinement(Around):
         if self.stage == 0 or scan.role is Role.PROXY:
             return self.inner.view(scan, key)
         filled = self.filled(scan)
-        bank = self.bank[scan.shape]
-        again = bank[int(key.fold("bank").numpy().integers(len(bank)))]
-        views = self.inner.view(filled.undersampled(again), key)
+        views = self.inner.view(filled.undersampled(self.again(scan, key)), key)
         graded = [self.graded(view, scan, filled) for view in views]
         return [self.mixed(view, scan, filled) for view in graded] if self.data_term == "mixed" else graded
+
+    def again(self, scan: Scan, key: Key) -> Tensor:
+        """Ω̃, bool `(ky, kx)`."""
+        if not self.draws:
+            return scan.mask
+        bank = self.bank[scan.shape]
+        return bank[int(key.fold("bank").numpy().integers(len(bank)))]
 
     def filled(self, scan: Scan) -> Scan:
         """The scan with the teacher's guess in every sample outside Ω; padding stays zero.

@@ -307,7 +307,7 @@ class Engine:
         if self.validation is None:
             return
         with sharding.whole(self.step):
-            scores = score_holdout(
+            scores, psnrs = score_holdout(
                 self.method, self.network, self.validation, self.settings.validation_scans, self.device
             )
         gamma = sum(scores) / len(scores)
@@ -315,7 +315,9 @@ class Engine:
         if self.progress.best is None or gamma < self.progress.best:
             self.progress.best, self.best = gamma, self._weights()
         display.gamma(gamma)
-        self.log({**self._place(epoch), "gamma": gamma})
+        # Beside Γ where references exist: how well Γ would have chosen.
+        beside = {"psnr": sum(psnrs) / len(psnrs)} if psnrs else {}
+        self.log({**self._place(epoch), "gamma": gamma, **beside})
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.step.state_dict().items()}

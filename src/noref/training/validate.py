@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from noref.data.dataset import Dataset
+from noref.data.shown import shown
 from noref.errors import NorefError
 from noref.methods.base import Method
+from noref.metrics import psnr
 from noref.networks.base import Network
 from noref.networks.refinedmaps import learns_maps
 from noref.sampling.holdout import holdout_error
@@ -42,25 +44,34 @@ def scored(dataset: Dataset, limit: int) -> list[int]:
 
 def score_holdout(
     method: Method, network: Network, dataset: Dataset, limit: int, device: torch.device
-) -> list[float]:
-    """Γ of the scans that are scored; shared out over the processes.
+) -> tuple[list[float], list[float]]:
+    """Γ of the scans that are scored, and their PSNR in dB; shared out over the processes.
+
+    The PSNR is of the same image, of Ω∖Γ, and for the log alone: nothing is chosen by it. There is none unless
+    every scan that is scored has a reference.
 
     Raises:
-        NorefError: if a score is not a number.
+        NorefError: if a Γ is not a number.
     """
     chosen = scored(dataset, limit)
-    scores = torch.zeros(len(chosen), dtype=torch.float64)
+    scores, psnrs = torch.zeros(2, len(chosen), dtype=torch.float64)
     network.eval()
     for position in range(rank(), len(chosen), world_size()):
         scan = dataset[chosen[position]]
-        scores[position] = holdout_error(scan, *reconstruct_target(method, network, scan, device))
+        image, maps = reconstruct_target(method, network, scan, device)
+        scores[position] = holdout_error(scan, image, maps)
+        psnrs[position] = torch.nan if scan.reference is None else _psnr(scan.reference, image, scan)
     network.train()
     # Summed where the backend can: NCCL reduces tensors on the device only.
-    found: list[float] = total(scores.to(device)).tolist()
+    found, against = total(torch.stack([scores, psnrs]).to(device)).tolist()
     for index, score in zip(chosen, found, strict=True):
         if not math.isfinite(score):
             raise NorefError(f"{dataset[index].id}: Γ is {score}; look for broken scans with noref inspect")
-    return found
+    return found, against if all(map(math.isfinite, against)) else []
+
+
+def _psnr(reference: Tensor, image: Tensor, scan: Scan) -> Tensor:
+    return psnr(shown(reference, scan)[None], shown(image, scan)[None])
 
 
 def teach(

@@ -1,0 +1,217 @@
+"""What a standing experiment is: rows, conditions, and the configuration of each run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from noref.config import Config, load_config
+from noref.errors import NorefError
+
+STEPS = 1200
+"""Optimiser steps of every run: 40 epochs of 120 slices, 4 at a time."""
+
+BATCH = 4
+VALIDATIONS = 40
+"""How often, at least, a run is validated: a checkpoint each time for the choice by Γ."""
+
+STAGES = ("method.stages=5", "training.rollback=0")
+"""Refinement as the plan of the experiments has it; of equal length, whatever roll-back would say."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to train.
+
+    Attributes:
+        recipe: shipped with noref.
+        settings: `key=value` beside data, size and length.
+        proxy: the data set that brings references, as a folder of the experiment's data; empty for none.
+        target: whether it learns from the target at all.
+        start: the row whose weights it starts from, of the same condition and seed; empty for none.
+        share: of the optimiser steps.
+        scored: whether it is a row of the table.
+    """
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+    proxy: str = ""
+    target: bool = True
+    start: str = ""
+    share: Fraction = Fraction(1)
+    scored: bool = True
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What all rows of a table share.
+
+    Attributes:
+        train: folders of the experiment's data with the targets to train on.
+        validation: those whose Γ chooses the weights.
+        test: those that are scored.
+        sampling: settings of every source of data, by key.
+        seeds: how many seeds of each row are trained; rows that are not named are not in the table.
+        targets: how many of the training scans are used, spread evenly; all if None.
+        exploratory: whether its rows are a first look: one seed.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    sampling: Mapping[str, Any]
+    seeds: Mapping[str, int]
+    targets: int | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A standing experiment.
+
+    Attributes:
+        name: of the command line.
+        intro: what the data are; blank lines separate paragraphs.
+        rows: what can be trained, by name.
+        conditions: the tables, by name.
+        classical: methods that stand beside the rows.
+        write: writes the data: from the folder of scans, to a folder, for a matrix.
+        anchors: the rows between which the share of the distance is measured.
+        baseline: the row that the others are compared with.
+    """
+
+    name: str
+    intro: str
+    rows: Mapping[str, Row]
+    conditions: Mapping[str, Condition]
+    classical: tuple[str, ...]
+    write: Callable[[Path, Path, int], None]
+    anchors: tuple[str, str] = ("ssdu", "supervised")
+    baseline: str = "wavelet"
+
+
+@dataclass(frozen=True)
+class Size:
+    """What of a recipe may be overridden: None for the recipe's own.
+
+    Attributes:
+        phases: of the network.
+        features: of the network.
+        steps: of the optimiser, of every run.
+    """
+
+    phases: int | None = None
+    features: int | None = None
+    steps: int = STEPS
+
+    def settings(self) -> list[str]:
+        """As `key=value`."""
+        given = {"network.phases": self.phases, "network.features": self.features}
+        return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        experiment: that it belongs to.
+        condition: name of its table.
+        row: name of its row.
+        seed: of the training.
+        home: folder of the experiment.
+        size: of the network, and the steps.
+    """
+
+    experiment: Experiment
+    condition: str
+    row: str
+    seed: int
+    home: Path
+    size: Size = field(default=Size())
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.home / self.condition / f"seed-{self.seed}" / self.row
+
+    @property
+    def finished(self) -> bool:
+        """Whether its model is there."""
+        return (self.folder / "model" / "model.safetensors").exists()
+
+    @property
+    def start(self) -> Run | None:
+        """The run that it starts from."""
+        of = self.experiment.rows[self.row].start
+        return Run(self.experiment, self.condition, of, self.seed, self.home, self.size) if of else None
+
+    def folders(self, names: tuple[str, ...]) -> list[Path]:
+        """Of the experiment's data."""
+        return [self.home / "data" / name for name in names]
+
+    def config(self) -> Config:
+        """Its configuration: the recipe, the condition's data, and epochs that make the steps.
+
+        Raises:
+            NorefError: if the steps cannot be shared out evenly over stages and epochs.
+        """
+        row, condition = self.experiment.rows[self.row], self.experiment.conditions[self.condition]
+        sources = {"validation": self.folders(condition.validation)}
+        if row.target:
+            sources["target"] = self.folders(condition.train)
+            if condition.targets is not None:
+                sources["target"] = spread(files(sources["target"]), condition.targets)
+        if row.proxy:
+            sources["proxy"] = self.folders((row.proxy,))
+        # As JSON, which YAML contains: names may have commas.
+        given = [f"data.{name}.path={json.dumps(list(map(str, of)))}" for name, of in sources.items()]
+        given += [
+            f"data.{name}.{key}={value}" for name in sources for key, value in condition.sampling.items()
+        ]
+        recipe = load_config(row.recipe, [*given, *row.settings])
+        method = recipe.method.get("target", recipe.method)
+        stages = method.get("stages", 1)
+        mixed = recipe.method["name"] == "joint"
+        visited = len(files(sources["target" if row.target else "proxy"]))
+        per_epoch = -(-visited // (BATCH // 2 if mixed else BATCH))
+        epochs = self.size.steps * row.share / per_epoch / stages
+        if epochs.denominator > 1 or epochs < 1:
+            raise NorefError(
+                f"{self.experiment.name} {self.condition} {self.row}: {self.size.steps} steps are not whole "
+                f"epochs of {per_epoch} in each of {stages} stages; give another number of --steps"
+            )
+        own = [
+            f"training.batch={BATCH}",
+            f"training.epochs={epochs}",
+            f"training.validate_every={max(1, int(epochs * stages) // VALIDATIONS)}",
+            f"training.seed={self.seed}",
+        ]
+        if self.start is not None:
+            own.append(f"init={self.start.folder}")
+        return load_config(
+            row.recipe, [*given, *self.size.settings(), *own, *row.settings, f"output={self.folder}"]
+        )
+
+
+def files(paths: list[Path]) -> list[Path]:
+    """The files, one slice each, that some folders hold, or are; by folder and name.
+
+    Raises:
+        NorefError: if a folder has none.
+    """
+    found = []
+    for path in paths:
+        inside = sorted(path.glob("*.h5")) if path.is_dir() else [path] if path.exists() else []
+        if not inside:
+            raise NorefError(f"{path}: no scans; remove the data folder that it is in, and start again")
+        found += inside
+    return found
+
+
+def spread(of: list[Path], number: int) -> list[Path]:
+    """So many of the files, evenly spread: neighbours may be of one patient."""
+    return [of[(2 * place + 1) * len(of) // (2 * number)] for place in range(number)]

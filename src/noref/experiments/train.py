@@ -1,0 +1,115 @@
+"""Training the runs of an experiment: any number of processes, on and off, until all are done."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from noref import api
+from noref.experiments.experiment import Experiment, Run, Size
+
+POLL = 5.0
+"""Seconds between looks at runs that other processes have taken."""
+
+
+def runs_of(
+    experiment: Experiment,
+    home: Path,
+    size: Size,
+    *,
+    conditions: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> list[Run]:
+    """The runs of an experiment, first seeds first: a table is whole before it is repeated.
+
+    Args:
+        experiment: whose.
+        home: its folder.
+        size: of all of them.
+        conditions: these tables only.
+        rows: these rows only, and those that they start from.
+        seeds: these only.
+    """
+    wanted = set(rows) | {experiment.rows[row].start for row in rows}
+    found = [
+        Run(experiment, name, row, seed, home, size)
+        for name, condition in experiment.conditions.items()
+        for row, number in condition.seeds.items()
+        for seed in range(number)
+        if (not conditions or name in conditions)
+        and (not rows or row in wanted)
+        and (not seeds or seed in seeds)
+    ]
+    return sorted(found, key=lambda run: run.seed)
+
+
+def prepared(experiment: Experiment, data: Path, home: Path, matrix: int) -> None:
+    """Writes the experiment's data unless they are there; under their own name only when complete."""
+    folder = home / "data"
+    with claim(home / "data.lock", wait=True):
+        if folder.exists():
+            return
+        part = home / ".part-data"
+        shutil.rmtree(part, ignore_errors=True)
+        experiment.write(data, part, matrix)
+        part.rename(folder)
+
+
+def train(runs: Sequence[Run]) -> None:
+    """Trains what is not trained yet; runs that another process has taken are waited for.
+
+    Raises:
+        NorefError: as `api.train` does.
+        Interrupted: on Ctrl-C or SIGTERM, after saving.
+    """
+    left = [run for run in runs if not run.finished]
+    while left:
+        taken = 0
+        for run in left:
+            if run.start is not None and not run.start.finished:
+                continue
+            with claim(run.folder.with_suffix(".lock")) as mine:
+                if mine and not run.finished:
+                    taken += 1
+                    _train(run)
+        left = [run for run in left if not run.finished]
+        if left and not taken:
+            time.sleep(POLL)
+
+
+def _train(run: Run) -> None:
+    """Trains one run, or goes on with it; how long that took stands beside its model."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        api.train(run.config(), resume=True)
+    finally:
+        if run.folder.exists():
+            note = run.folder / "time.jsonl"
+            spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+            with note.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({name: round(seconds, 1) for name, seconds in spent.items()}) + "\n")
+
+
+def hours(run: Run) -> float:
+    """What a run took, in hours by the clock, all its sittings together."""
+    lines = (run.folder / "time.jsonl").read_text(encoding="utf-8").splitlines()
+    return sum(float(json.loads(line)["wall"]) for line in lines) / 3600
+
+
+@contextmanager
+def claim(lock: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process has a lock, for as long as the context lasts; ends with the process at the latest."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -10,6 +10,7 @@ import torch
 import typer
 
 from noref.cli.allocator import keep_freed_memory
+from noref.cli.benchmark import benchmark
 from noref.cli.demo import demo
 from noref.cli.evaluate import evaluate
 from noref.cli.inspect import inspect
@@ -26,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, inspect, simulate, prepare, train, reconstruct, evaluate):
+for command in (demo, inspect, simulate, prepare, train, reconstruct, evaluate, benchmark):
     app.command()(command)
 
 

@@ -12,11 +12,13 @@ import typer
 from rich.console import Console
 
 from noref import api
-from noref.cli.evaluate import report
+from noref.cli.evaluate import scored_source
 from noref.cli.simulate import simulate
 from noref.config import load_config
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, Report, summarise
+from noref.scan import Role
+from noref.scoring import Trained, report
 from noref.training import Interrupted
 
 RECIPES = ("ssdu", "default", "supervised")
@@ -93,9 +95,11 @@ def demo(
     scored = ["noref", "evaluate", *map(str, runs.values()), f"path={test_data}"]
     scored += ["--classical", ",".join(CLASSICAL)]
     commands.append(shlex.join([*scored, "--baseline", BASELINE, "--output", str(page)]))
+    trained = {recipe: [Trained.of(run)] for recipe, run in runs.items()}
+    source = scored_source([trained[RECIPES[0]][0].model], [f"path={test_data}"])
     made = report(
-        runs,
-        [f"path={test_data}"],
+        trained,
+        api.dataset(source, Role.TARGET),
         page,
         classical=CLASSICAL,
         title="noref demo",

@@ -109,6 +109,39 @@ def line_chart(
     return _svg(parts, bottom + 46, f"{label} over the steps of {', '.join(curves)}")
 
 
+def scatter_chart(
+    across: str,
+    up: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    colours: Mapping[str, int],
+) -> str:
+    """Points of two quantities, a colour a run.
+
+    Args:
+        across: label of the horizontal axis.
+        up: label of the vertical axis.
+        series: points of each run, at least one in all.
+        colours: each run's place in the style sheet's colours.
+    """
+    every = np.concatenate([np.array(points) for points in series.values() if len(points)])
+    (first, low), (last, high) = every.min(0), every.max(0)
+    left, right, top, bottom = 58, WIDTH - 14, 10, 236
+    x, ticks = _axis(first, last, left, right)
+    y, levels = _axis(low, high, bottom, top)
+    parts = [_text(f"{tick:g}", x(tick), bottom + 18, "middle", "tick") for tick in ticks]
+    for level in levels:
+        parts.append(_line(left, y(level), right, y(level), "grid"))
+        parts.append(_text(f"{level:g}", left - 8, y(level) + 4, "end", "tick"))
+    for name, points in series.items():
+        look = f'class="curve {colour_class(colours[name])}"'
+        parts += [
+            f'<circle {look} cx="{x(a):.1f}" cy="{y(b):.1f}" r="1.5"><title>{escape(name)}</title></circle>'
+            for a, b in points
+        ]
+    parts.append(_text(across, (left + right) / 2, bottom + 38, "middle", "label"))
+    return _svg(parts, bottom + 46, f"{up} against {across} of {', '.join(series)}")
+
+
 def colour_class(index: int) -> str:
     """The style sheet's classes for the series of this index."""
     return f"c{index % COLOURS}" + (" dashed" if index // COLOURS % 2 else "")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from noref.errors import NorefError
 from noref.seeding import Key
 
 FEWEST_SUBJECTS = 6
@@ -88,6 +89,43 @@ def _difference(deltas: NDArray[np.float64], p: float | None) -> Difference:
         draws = Key(0, "", "bootstrap").numpy().integers(deltas.size, size=(_RESAMPLES, deltas.size))
         low, high = np.percentile(deltas[draws].mean(-1), [2.5, 97.5])
     return Difference(float(deltas.mean()), float(low), float(high), deltas.size, p)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of the distance between two methods another one closes.
+
+    Attributes:
+        mean: `(m − a) / (b − a)` of the mean scores; 0 is as good as `a`, 1 as good as `b`.
+        low: lower end of the 95 % bootstrap interval over volumes; descriptive if these are of one subject.
+        high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def share_closed(scores: Mapping[str, float], low: Mapping[str, float], high: Mapping[str, float]) -> Share:
+    """The share of the distance from `low` to `high` that a method closes, paired over volumes.
+
+    Args:
+        scores: the method's, by volume.
+        low: the weaker method's, of the same volumes.
+        high: the stronger method's, of the same volumes.
+
+    Raises:
+        NorefError: if the volumes differ.
+    """
+    if not scores.keys() == low.keys() == high.keys():
+        raise NorefError(
+            "shares of a distance: the methods were scored on different volumes; score them alike"
+        )
+    of, a, b = (np.array([some[volume] for volume in scores]) for some in (scores, low, high))
+    draws = Key(0, "", "bootstrap").numpy().integers(of.size, size=(_RESAMPLES, of.size))
+    shares = (of - a)[draws].mean(-1) / (b - a)[draws].mean(-1)
+    ends = np.percentile(shares, [2.5, 97.5])
+    return Share(float((of - a).mean() / (b - a).mean()), float(ends[0]), float(ends[1]))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -122,7 +123,11 @@ def _training(report: Report) -> str:
     colours = {name: index for index, name in enumerate(report.curves)}
     marks = _stages(report.curves)
     figures = ""
-    for key, label, logarithmic in (("loss", "Training loss", True), ("gamma", "Γ", False)):
+    for key, label, logarithmic in (
+        ("loss", "Training loss", True),
+        ("gamma", "Γ", False),
+        ("psnr", "PSNR of the validation scans, dB", False),
+    ):
         series = {name: _points(rows, key, logarithmic) for name, rows in report.curves.items()}
         series = {name: points for name, points in series.items() if points}
         if series:
@@ -130,6 +135,7 @@ def _training(report: Report) -> str:
             figures += f"<figure><figcaption>{label}</figcaption>{chart}</figure>"
     if not figures:
         return ""
+    figures += _gamma_against_psnr(report, colours)
     keys = "".join(
         f'<li><svg viewBox="0 0 24 4" aria-hidden="true"><path class="curve {charts.colour_class(index)}" '
         f'd="M0 2L24 2"/></svg>{escape(name)}</li>'
@@ -137,6 +143,21 @@ def _training(report: Report) -> str:
     )
     stages = "<p>A dashed line marks a step at which a run began its next stage.</p>" if marks else ""
     return f'{stages}<ul class="legend">{keys}</ul><div class="charts">{figures}</div>{_choices(report)}'
+
+
+def _gamma_against_psnr(report: Report, colours: Mapping[str, int]) -> str:
+    """Every checkpoint that has both."""
+    series = {
+        name: [(float(row["gamma"]), float(row["psnr"])) for row in rows if "gamma" in row and "psnr" in row]
+        for name, rows in report.curves.items()
+    }
+    series = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
+    series = {name: points for name, points in series.items() if points}
+    if not series:
+        return ""
+    label = "PSNR against Γ, every checkpoint"
+    chart = charts.scatter_chart("Γ", "PSNR", series, colours)
+    return f"<figure><figcaption>{label}</figcaption>{chart}</figure>"
 
 
 def _points(rows: Sequence[Mapping[str, Any]], key: str, positive: bool) -> list[tuple[float, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -93,6 +93,21 @@ class MethodResult:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A further column of the table of scores.
+
+    Attributes:
+        name: its heading.
+        note: what it means, in small letters under the heading.
+        cells: a row's text; rows without one have none.
+    """
+
+    name: str
+    note: str
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a report shows.
 
@@ -110,6 +125,7 @@ class Report:
         curves: each run's rows of `metrics.jsonl`.
         settings: name to value.
         notes: sentences.
+        columns: of the table of scores, beside the metrics.
     """
 
     title: str
@@ -125,6 +141,7 @@ class Report:
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    columns: Sequence[Column] = ()
 
     def __post_init__(self) -> None:
         names = [result.name for result in self.results]
@@ -183,6 +200,37 @@ def summarise(values: Mapping[str, float]) -> Summary | None:
     return Summary(statistics.fmean(values.values()), sd, len(values))
 
 
+def mean_over(seeds: Sequence[MethodResult]) -> MethodResult:
+    """One method's scores as means over its seeds, subject by subject; the images are the first seed's.
+
+    Args:
+        seeds: results of the same name, on the same subjects in the same order.
+    """
+
+    def mean(key: str, scores: Sequence[SubjectScore]) -> float | None:
+        values = [getattr(score, key) for score in scores]
+        return None if None in values else statistics.fmean(values)
+
+    first, keys = seeds[0], [metric.key for metric in METRICS]
+    means = [
+        replace(scores[0], **{key: mean(key, scores) for key in keys})
+        for scores in zip(*(result.scores for result in seeds), strict=True)
+    ]
+    return replace(first, scores=means)
+
+
+def spread_over(results: Mapping[str, Sequence[MethodResult]]) -> list[Column]:
+    """The column that says how far a row's seeds lie apart; none where every row has one seed."""
+    metric = METRICS[0]
+    cells = {}
+    for name, seeds in results.items():
+        means = [summary.mean for summary in (summarise(seed.values(metric)) for seed in seeds) if summary]
+        if len(means) > 1:
+            cells[name] = f"{min(means):.2f} to {max(means):.2f} ({len(means)})"
+    note = "smallest and largest mean (seeds)"
+    return [Column(f"{metric.name} by seed", note, cells)] if cells else []
+
+
 def extremes(result: MethodResult, metric: Metric) -> dict[str, str]:
     """The volumes worth a picture, by role: best, median and worst; fewer roles for fewer volumes."""
     values = result.values(metric)
@@ -205,6 +253,7 @@ def scores(report: Report) -> dict[str, Any]:
         "methods": [_method(report, result) for result in report.results],
         "settings": dict(report.settings),
         "notes": list(report.notes),
+        "columns": [asdict(column) for column in report.columns],
     }
 
 

@@ -31,6 +31,7 @@ def score_table(report: Report) -> str:
     heads = "".join(_head(metric.name, metric.unit, _ARROWS.get(metric.best or "", "")) for metric in METRICS)
     if report.baseline is not None:
         heads += _head(f"Δ {report.primary.name}", f"against {report.baseline}")
+    heads += "".join(_head(column.name, column.note) for column in report.columns)
     columns = [_column(report, metric) for metric in METRICS]
     rows = ""
     for result in report.results:
@@ -39,6 +40,9 @@ def score_table(report: Report) -> str:
             cells += '<td data-value="0"><span class="none">baseline</span></td>'
         elif report.baseline is not None:
             cells += _delta(compared.get(result.name), digits(report, report.primary))
+        for further in report.columns:
+            text = further.cells.get(result.name)
+            cells += f"<td>{NONE if text is None else escape(text)}</td>"
         rows += f'<tr><th scope="row">{escape(result.name)}</th>{cells}</tr>'
     return (
         f'<div class="scroll"><table class="sortable"><caption>{_caption(report)}</caption>'
@@ -185,7 +189,7 @@ def _caption(report: Report) -> str:
 def _ceiling(report: Report) -> str:
     if report.ceiling_psnr is None:
         return ""
-    rest = "<td></td>" * (len(METRICS) - 1 + (report.baseline is not None))
+    rest = "<td></td>" * (len(METRICS) - 1 + (report.baseline is not None) + len(report.columns))
     name = "Ceiling <small>a perfect reconstruction against this noisy reference</small>"
     return f'<tfoot><tr><th scope="row">{name}</th><td>{report.ceiling_psnr:.2f}</td>{rest}</tr></tfoot>'
 

@@ -10,11 +10,11 @@ import torch
 from noref.data.simulate import acquire
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
+from noref.experiments.simulated import SEED
 from noref.formats import fastmri
 from noref.formats.base import scan_id
 from noref.seeding import Key
 
-SEED = 2026
 _PLAIN = "loss.weighting=none"
 
 ROWS = {
@@ -40,7 +40,7 @@ CORE = ("ssdu", "default", "idr", "supervised")
 
 
 def write(data: Path, output: Path, matrix: int) -> None:
-    """Writes single-coil k-space of every slice, cropped to the matrix, a file each: `siatN/siatN-SLICE.h5`."""
+    """Writes single-coil k-space of every slice, cropped to the matrix: `siatN/siatN-SLICE.h5`."""
     for scan in siat.SCANS:
         subject = f"siat{scan}"
         for index, image in enumerate(siat.slices(data, scan)):
@@ -73,9 +73,10 @@ def condition(acceleration: int, test: int, seeds: dict[str, int]) -> Condition:
 
 EXPERIMENT = Experiment(
     name="brain",
-    intro="SIAT T2 head slices, single coil, 2-D random masks, k-space cropped to the matrix. Made from combined "
-    "images: for comparison with the papers. Four scans train, one validates, one is the test: one subject, so "
-    "all intervals, which are over its slices, are descriptive. PSNR is of each slice, with its own maximum.",
+    intro="SIAT T2 head slices, single coil, 2-D random masks, k-space cropped to the matrix. Made from "
+    "combined images: for comparison with the papers. Four scans train, one validates, one is the test: one "
+    "subject, so all intervals, which are over its slices, are descriptive. PSNR is of each slice, with its "
+    "own maximum.",
     rows=ROWS,
     conditions={
         "8x": condition(8, 6, {row: 3 if row in CORE else 1 for row in ROWS}),

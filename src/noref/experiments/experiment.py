@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from noref.config import Config, load_config
+from noref.data.dataset import Dataset
 from noref.errors import NorefError
+from noref.evaluation.results import Column
+from noref.evaluation.score import Reconstructor
 
 STEPS = 1200
 """Optimiser steps of every run: 40 epochs of 120 slices, 4 at a time."""
@@ -52,12 +56,13 @@ class Condition:
 
     Attributes:
         train: folders of the experiment's data with the targets to train on.
-        validation: those whose Γ chooses the weights.
+        validation: those whose Γ chooses the weights; without any, Γ of the training scans does.
         test: those that are scored.
         sampling: settings of every source of data, by key.
         seeds: how many seeds of each row are trained; rows that are not named are not in the table.
         targets: how many of the training scans are used, spread evenly; all if None.
-        exploratory: whether its rows are a first look: one seed.
+        without_targets: the condition whose runs stand for this one's in rows that do not learn from targets;
+            its own if empty.
     """
 
     train: tuple[str, ...]
@@ -66,6 +71,10 @@ class Condition:
     sampling: Mapping[str, Any]
     seeds: Mapping[str, int]
     targets: int | None = None
+    without_targets: str = ""
+
+
+Further = Callable[[Mapping[str, Sequence[Reconstructor]], Dataset, Dataset], Sequence[Column]]
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,10 @@ class Experiment:
         write: writes the data: from the folder of scans, to a folder, for a matrix.
         anchors: the rows between which the share of the distance is measured.
         baseline: the row that the others are compared with.
+        others: further rows that are not trained.
+        further: makes columns of the table from every row's reconstructors, one a seed, the test scans and
+            those of `repeats`.
+        repeats: folder of the experiment's data with scans that were repeated.
     """
 
     name: str
@@ -91,6 +104,9 @@ class Experiment:
     write: Callable[[Path, Path, int], None]
     anchors: tuple[str, str] = ("ssdu", "supervised")
     baseline: str = "wavelet"
+    others: Mapping[str, Reconstructor] = field(default_factory=dict)
+    further: Further | None = None
+    repeats: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,10 @@ class Run:
     @property
     def folder(self) -> Path:
         """Of the run."""
-        return self.home / self.condition / f"seed-{self.seed}" / self.row
+        condition = self.condition
+        if not self.experiment.rows[self.row].target:
+            condition = self.experiment.conditions[condition].without_targets or condition
+        return self.home / condition / f"seed-{self.seed}" / self.row
 
     @property
     def finished(self) -> bool:
@@ -153,6 +172,10 @@ class Run:
         """Of the experiment's data."""
         return [self.home / "data" / name for name in names]
 
+    def _located(self, value: object) -> object:
+        """A setting's value; a mask's file lies with the experiment's data."""
+        return self.home / "data" / value if isinstance(value, str) and value.endswith(".npy") else value
+
     def config(self) -> Config:
         """Its configuration: the recipe, the condition's data, and epochs that make the steps.
 
@@ -160,7 +183,7 @@ class Run:
             NorefError: if the steps cannot be shared out evenly over stages and epochs.
         """
         row, condition = self.experiment.rows[self.row], self.experiment.conditions[self.condition]
-        sources = {"validation": self.folders(condition.validation)}
+        sources = {"validation": self.folders(condition.validation)} if condition.validation else {}
         if row.target:
             sources["target"] = self.folders(condition.train)
             if condition.targets is not None:
@@ -169,15 +192,14 @@ class Run:
             sources["proxy"] = self.folders((row.proxy,))
         # As JSON, which YAML contains: names may have commas.
         given = [f"data.{name}.path={json.dumps(list(map(str, of)))}" for name, of in sources.items()]
-        given += [
-            f"data.{name}.{key}={value}" for name in sources for key, value in condition.sampling.items()
-        ]
+        sampling = {key: self._located(value) for key, value in condition.sampling.items()}
+        given += [f"data.{name}.{key}={value}" for name in sources for key, value in sampling.items()]
         recipe = load_config(row.recipe, [*given, *row.settings])
         method = recipe.method.get("target", recipe.method)
         stages = method.get("stages", 1)
-        mixed = recipe.method["name"] == "joint"
+        mixing = recipe.training.mixing if row.target and row.proxy else 0
         visited = len(files(sources["target" if row.target else "proxy"]))
-        per_epoch = -(-visited // (BATCH // 2 if mixed else BATCH))
+        per_epoch = math.ceil(visited / (BATCH * (1 - mixing)))
         epochs = self.size.steps * row.share / per_epoch / stages
         if epochs.denominator > 1 or epochs < 1:
             raise NorefError(

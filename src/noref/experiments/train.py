@@ -49,6 +49,14 @@ def runs_of(
     return sorted(found, key=lambda run: run.seed)
 
 
+def once(runs: Sequence[Run]) -> list[Run]:
+    """The runs without those that are in several tables a second time."""
+    by_folder: dict[Path, Run] = {}
+    for run in runs:
+        by_folder.setdefault(run.folder, run)
+    return list(by_folder.values())
+
+
 def prepared(experiment: Experiment, data: Path, home: Path, matrix: int) -> None:
     """Writes the experiment's data unless they are there; under their own name only when complete."""
     folder = home / "data"
@@ -68,7 +76,7 @@ def train(runs: Sequence[Run]) -> None:
         NorefError: as `api.train` does.
         Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    left = [run for run in runs if not run.finished]
+    left = [run for run in once(runs) if not run.finished]
     while left:
         taken = 0
         for run in left:
@@ -104,7 +112,7 @@ def hours(run: Run) -> float:
 
 @contextmanager
 def claim(lock: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process has a lock, for as long as the context lasts; ends with the process at the latest."""
+    """Whether this process has a lock, for as long as the context, and the process, lasts."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:

@@ -28,8 +28,8 @@ class Refinement(Around):
 
     `ŷ = Ω·y + (1 − Ω)·F S x̂`, x̂ the teacher's image of Ω·y, is undersampled by a mask Ω̃ of the acquisition's
     kind and handed to the inner method. Acquired samples never change, and held-out ones are guessed like any
-    that were never measured. Ω̃ is drawn from a bank: the masks of all scans; where all have one, others like it
-    (`mask_bank`).
+    that were never measured. Ω̃ is drawn from a bank: the masks of all scans; where all have one, others like
+    it (`mask_bank`).
 
     Args:
         inner: what to show of the refined scan, in further passes too, and what to grade of that. What counts

@@ -47,8 +47,8 @@ def score_holdout(
 ) -> tuple[list[float], list[float]]:
     """Γ of the scans that are scored, and their PSNR in dB; shared out over the processes.
 
-    The PSNR is of the same image, of Ω∖Γ, and for the log alone: nothing is chosen by it. There is none unless
-    every scan that is scored has a reference.
+    The PSNR is of the same image, of Ω∖Γ, and for the log alone: nothing is chosen by it. There is none
+    unless every scan that is scored has a reference.
 
     Raises:
         NorefError: if a Γ is not a number.

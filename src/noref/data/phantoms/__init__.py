@@ -31,7 +31,15 @@ ANATOMIES: dict[str, Callable[[Canvas], None]] = {
 """What `phantom` can draw, by name."""
 
 
-def _phase(shape: tuple[int, int], key: Key, z: float) -> Array:
+def smooth_phase(shape: tuple[int, int], key: Key, z: float = 0.0) -> Array:
+    """A smooth random phase, radians `(y, x)`, that spans 0.55 to 1.1 π over the middle of the field of view.
+
+    Args:
+        shape: grid `(y, x)`; the same phase on every grid.
+        key: draws it.
+        z: height of the slice, in half fields of view.
+    """
+
     def field(grid: tuple[int, int]) -> Array:
         return Canvas(grid, key, z).field("phase", 1.2, 4.0, waves=24)
 
@@ -62,4 +70,4 @@ def phantom(anatomy: str, shape: tuple[int, int], key: Key, z: float = 0.0) -> T
     canvas = Canvas(shape, key, z)
     ANATOMIES[anatomy](canvas)
     magnitude = np.clip(canvas.image, 0, 1)
-    return torch.from_numpy(magnitude * np.exp(1j * _phase(shape, key, z))).to(torch.complex64)
+    return torch.from_numpy(magnitude * np.exp(1j * smooth_phase(shape, key, z))).to(torch.complex64)

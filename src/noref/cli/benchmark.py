@@ -1,0 +1,110 @@
+"""`noref benchmark`: a standing experiment on real scans, all its rows, one report a table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from noref.cli.demo import table
+from noref.config.build import nearest
+from noref.errors import NorefError
+from noref.experiments import EXPERIMENTS, Experiment, Run, Size
+from noref.experiments.experiment import STEPS
+from noref.experiments.tables import tabulate
+from noref.experiments.train import claim, hours, once, prepared, runs_of, train
+from noref.training import Interrupted
+
+
+def benchmark(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
+    data: Annotated[Path, typer.Option(help="Folder of the real scans.")] = Path("data"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of data, runs and reports.")] = Path(
+        "runs/benchmark"
+    ),
+    condition: Annotated[list[str] | None, typer.Option(help="These tables only. May be repeated.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="These rows only. May be repeated.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="These seeds only. May be repeated.")] = None,
+    matrix: Annotated[int, typer.Option(min=32, help="Matrix that k-space is cropped to.")] = 128,
+    phases: Annotated[int | None, typer.Option(min=1, help="Of the networks. Default: the recipe's.")] = None,
+    features: Annotated[
+        int | None, typer.Option(min=1, help="Of the networks. Default: the recipe's.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every run.")] = STEPS,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of this process. Default: all cores.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Folder that gets a copy of the numbers.")] = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Say which runs there are, and train none.")
+    ] = False,
+    score: Annotated[bool, typer.Option("--score", help="Train nothing, score what there is.")] = False,
+) -> None:
+    """Train and score a standing experiment; the same command goes on where it was stopped.
+
+    Several processes with the same command, on one machine or on one file system, share the runs out.
+    """
+    if name not in EXPERIMENTS:
+        raise NorefError(f"{name}: no such experiment; {nearest(name, list(EXPERIMENTS))}")
+    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps)
+    _check("--condition", condition or (), experiment.conditions)
+    _check("--row", row or (), experiment.rows)
+    runs = runs_of(experiment, home, size, conditions=condition or (), rows=row or (), seeds=seed or ())
+    if not runs:
+        raise NorefError(f"{name}: no run is of that --condition, --row and --seed; see what --list says")
+    if list_only:
+        print(listed(runs))
+        return
+    if threads is not None:
+        torch.set_num_threads(threads)
+    prepared(experiment, data, home, matrix)
+    if not score:
+        try:
+            train(runs)
+        except Interrupted:
+            print(f"noref: stopped and saved; go on with: {shlex.join(_command())}", file=sys.stderr)
+            raise typer.Exit(130) from None
+    with claim(home / "report.lock") as mine:
+        if mine:
+            _report(experiment, runs, results)
+
+
+def _check(option: str, given: Sequence[str], known: Collection[str]) -> None:
+    for one in given:
+        if one not in known:
+            raise NorefError(f"{option}: {one!r} is unknown; {nearest(one, list(known))}")
+
+
+def _command() -> list[str]:
+    """What the user typed."""
+    return ["noref", *sys.argv[1:]]
+
+
+def _report(experiment: Experiment, runs: Sequence[Run], results: Path | None) -> None:
+    """Writes the page of every table that has a finished run."""
+    console = Console(stderr=True)
+    for condition in dict.fromkeys(run.condition for run in runs):
+        of = [run for run in runs if run.condition == condition]
+        if not any(run.finished for run in of):
+            continue
+        console.print(f"{experiment.name}, {condition}", highlight=False)
+        page, made = tabulate(experiment, condition, of, commands=[shlex.join(_command())], results=results)
+        console.print(table(made), highlight=False, markup=False)
+        print(page)
+
+
+def listed(runs: Sequence[Run]) -> str:
+    """The runs, a line each: condition, row, seed, and the hours of those that are finished."""
+    runs = once(runs)
+    width = max(len(run.row) for run in runs)
+    wide = max(len(run.condition) for run in runs)
+    lines = [
+        f"{run.condition:{wide}}  {run.row:{width}}  seed {run.seed}  "
+        + (f"{hours(run):.2f} h" if run.finished else "to do")
+        for run in runs
+    ]
+    return "\n".join([*lines, f"{sum(run.finished for run in runs)} of {len(runs)} runs are finished"])

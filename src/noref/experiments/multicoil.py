@@ -1,0 +1,85 @@
+"""`brain-multicoil`: simulated coils on SIAT head slices, 1-D lines, noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from noref.experiments import siat
+from noref.experiments.experiment import STAGES, Condition, Experiment, Row
+from noref.experiments.simulated import SEED, write_scan
+from noref.files import whole
+from noref.sampling.masks import acquisition_mask
+from noref.seeding import Key
+
+NOISE = (40, 25)
+RATES = (4, 8)
+ACS = 12
+
+_POINTS = "method.partition={weight: gaussian, share: 0.4, unit: points}"
+
+ROWS = {
+    "ssdu": Row("ssdu"),
+    "ssdu-points": Row("ssdu", (_POINTS,)),
+    "weighted": Row("weighted"),
+    "robust": Row("robust"),
+    "default": Row("default"),
+    "idr": Row("idr", STAGES),
+    "supervised": Row("supervised"),
+}
+CORE = ("ssdu", "default", "idr", "supervised")
+
+
+def write(data: Path, output: Path, matrix: int) -> None:
+    """Writes every slice at both levels of noise, such as `40dB/siat1/siat1-00.h5`, and the masks for all."""
+    for scan in siat.SCANS:
+        subject = f"siat{scan}"
+        for index, image in enumerate(siat.slices(data, scan)):
+            for level in NOISE:
+                folder = output / f"{level}dB" / subject
+                write_scan(folder, f"{subject}-{index:02d}", image, matrix, subject=subject, noise_db=level)
+    for rate in RATES:
+        key = Key(SEED, "everyone", "mask")
+        mask = acquisition_mask("equispaced", (matrix, matrix), rate, ACS, key)
+        with whole(output / _mask(rate)) as temporary, temporary.open("wb") as file:
+            np.save(file, mask.numpy())
+
+
+def _mask(rate: int) -> str:
+    return f"equispaced-{rate}x.npy"
+
+
+def condition(rate: int, level: int, seeds: dict[str, int], one_mask: bool = False) -> Condition:
+    """A table: of one acceleration, one level of noise, masks of each scan's own or one for all."""
+    sampling = {"mask": "lines", "acceleration": rate, "acs": ACS, "seed": SEED}
+    return Condition(
+        train=tuple(f"{level}dB/siat{scan}" for scan in (1, 2, 3, 4)),
+        validation=(f"{level}dB/siat5",),
+        test=(f"{level}dB/siat6",),
+        sampling=sampling | ({"mask": _mask(rate)} if one_mask else {}),
+        seeds=seeds,
+    )
+
+
+EXPERIMENT = Experiment(
+    name="brain-multicoil",
+    intro="SIAT T2 head slices, denoised by cropping k-space, times 8 simulated coils that are moved for "
+    "each scan, noise added, 1-D lines. Maps are estimated from the noisy calibration lines. Four scans "
+    "train, one validates, one is the test: one subject, so all intervals, which are over its slices, are "
+    "descriptive. PSNR is of each slice, with its own maximum, against the noiseless image.",
+    rows=ROWS,
+    conditions={
+        f"{rate}x-{level}dB{'-one-mask' * one_mask}": condition(
+            rate,
+            level,
+            {row: 3 if row in CORE and level == NOISE[0] and not one_mask else 1 for row in ROWS},
+            one_mask,
+        )
+        for one_mask in (False, True)
+        for level in NOISE
+        for rate in RATES
+    },
+    classical=("zero-filled", "cg-sense", "wavelet"),
+    write=write,
+)

@@ -128,9 +128,10 @@ def _simulated(folder: Path, subjects: int, first: int) -> str:
 
 def table(made: Report) -> str:
     """The means as plain text."""
-    rows = [f"{'':12}" + "".join(f"{metric.name:>9}" for metric in METRICS)]
+    width = max(12, 1 + max(len(result.name) for result in made.results))
+    rows = [" " * width + "".join(f"{metric.name:>9}" for metric in METRICS)]
     for result in made.results:
         means = [summarise(result.values(metric)) for metric in METRICS]
         cells = [f"{'–' if mean is None else format(mean.mean, '.4g'):>9}" for mean in means]
-        rows.append(f"{result.name:12}" + "".join(cells))
+        rows.append(f"{result.name:{width}}" + "".join(cells))
     return "\n".join(rows)

@@ -70,7 +70,7 @@ def benchmark(
             raise typer.Exit(130) from None
     with claim(home / "report.lock") as mine:
         if mine:
-            _report(experiment, runs, results)
+            _report(experiment, runs, data, results)
 
 
 def _check(option: str, given: Sequence[str], known: Collection[str]) -> None:
@@ -84,17 +84,18 @@ def _command() -> list[str]:
     return ["noref", *sys.argv[1:]]
 
 
-def _report(experiment: Experiment, runs: Sequence[Run], results: Path | None) -> None:
-    """Writes the page of every table that has a finished run."""
+def _report(experiment: Experiment, runs: Sequence[Run], data: Path, results: Path | None) -> None:
+    """Writes the pages of every table that has a finished run."""
     console = Console(stderr=True)
     for condition in dict.fromkeys(run.condition for run in runs):
         of = [run for run in runs if run.condition == condition]
         if not any(run.finished for run in of):
             continue
         console.print(f"{experiment.name}, {condition}", highlight=False)
-        page, made = tabulate(experiment, condition, of, commands=[shlex.join(_command())], results=results)
-        console.print(table(made), highlight=False, markup=False)
-        print(page)
+        commands = [shlex.join(_command())]
+        for page, made in tabulate(experiment, condition, of, data=data, commands=commands, results=results):
+            console.print(table(made), highlight=False, markup=False)
+            print(page)
 
 
 def listed(runs: Sequence[Run]) -> str:

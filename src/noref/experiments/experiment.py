@@ -63,6 +63,8 @@ class Condition:
         targets: how many of the training scans are used, spread evenly; all if None.
         without_targets: the condition whose runs stand for this one's in rows that do not learn from targets;
             its own if empty.
+        also: further scans that the same models are scored on, by name: settings of a `Source`, whose path is
+            below the folder of real scans.
     """
 
     train: tuple[str, ...]
@@ -72,6 +74,7 @@ class Condition:
     seeds: Mapping[str, int]
     targets: int | None = None
     without_targets: str = ""
+    also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 Further = Callable[[Mapping[str, Sequence[Reconstructor]], Dataset, Dataset], Sequence[Column]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,27 @@ def _mask(rate: int) -> str:
     return f"equispaced-{rate}x.npy"
 
 
+def _others(rate: int) -> dict[str, dict[str, Any]]:
+    """Real scans of other scanners: two undersampled here, one as it was acquired."""
+    lines = {"mask": "lines", "acceleration": rate, "seed": SEED}
+    scans: dict[str, dict[str, Any]] = {
+        "mchiew": {
+            "path": "mchiew_brain_16ch_full_96.mat",
+            "key": "raw",
+            "axes": "ky,kx,slice,coils",
+            **lines,
+        },
+        "loraks": {"path": "loraks_mprage_4ch_full.mat", "key": "kData", "axes": "ky,kx,coils"},
+        "bart": {"path": "bart_picsbrain_8ch_poisson_undersampled.cfl"},
+    }
+    scans["mchiew"] |= {**lines, "acs": ACS}
+    scans["loraks"] |= {**lines, "acs": 2 * ACS}
+    if rate > RATES[0]:
+        # Its 96 lines leave none beside the calibration.
+        del scans["mchiew"]
+    return {name: of | {"path": f"multicoil/{of['path']}"} for name, of in scans.items()}
+
+
 def condition(rate: int, level: int, seeds: dict[str, int], one_mask: bool = False) -> Condition:
     """A table: of one acceleration, one level of noise, masks of each scan's own or one for all."""
     sampling = {"mask": "lines", "acceleration": rate, "acs": ACS, "seed": SEED}
@@ -59,6 +81,7 @@ def condition(rate: int, level: int, seeds: dict[str, int], one_mask: bool = Fal
         test=(f"{level}dB/siat6",),
         sampling=sampling | ({"mask": _mask(rate)} if one_mask else {}),
         seeds=seeds,
+        also=_others(rate),
     )
 
 

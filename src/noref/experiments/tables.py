@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from noref import api
+from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.evaluation.compare import share_closed
 from noref.evaluation.results import METRICS, Column, MethodResult, Report, mean_over
@@ -16,26 +18,30 @@ from noref.experiments.train import hours
 from noref.scan import Role
 from noref.scoring import Trained, report
 
+OTHERS = "A real scan of another scanner than the models were trained for: one subject, descriptive."
+
 
 def tabulate(
     experiment: Experiment,
     condition: str,
     runs: Sequence[Run],
     *,
+    data: Path,
     commands: Sequence[str],
     results: Path | None,
-) -> tuple[Path, Report]:
-    """Scores a condition's finished runs, and writes its page.
+) -> Iterator[tuple[Path, Report]]:
+    """Scores a condition's finished runs on its test scans, and on others, and writes the pages.
 
     Args:
         experiment: whose.
         condition: name of the table.
         runs: of the condition.
+        data: folder of the real scans.
         commands: that made it.
         results: folder that gets a copy of the numbers; the page shows scans, which may not be published.
 
-    Returns:
-        the page, and what it shows.
+    Yields:
+        each page, and what it shows.
     """
     rows: dict[str, list[Run]] = {}
     for run in runs:
@@ -58,23 +64,30 @@ def tabulate(
         repeats = _scans(trained, [str(home / "data" / experiment.repeats)])
         return [*experiment.further(reconstructors, test, repeats), *made]
 
-    page = home / condition / "report.html"
-    made = report(
+    table = partial(
+        report,
         trained,
-        test,
-        page,
         classical=experiment.classical,
         others=experiment.others,
-        title=f"{experiment.name}, {condition}",
-        intro=experiment.intro,
         baseline=experiment.baseline,
         commands=commands,
-        columns=columns,
     )
+    name, page = f"{experiment.name}, {condition}", home / condition / "report.html"
+    yield page, table(test, page, title=name, intro=experiment.intro, columns=columns)
+    _keep(page, results, f"{experiment.name}-{condition}")
+    for other, settings in experiment.conditions[condition].also.items():
+        source = Source.model_validate({**settings, "path": str(data / settings["path"])})
+        page = home / condition / f"report-{other}.html"
+        scans = api.dataset(source, Role.TARGET)
+        yield page, table(scans, page, title=f"{name}: {other}", intro=OTHERS)
+        _keep(page, results, f"{experiment.name}-{condition}-{other}")
+
+
+def _keep(page: Path, results: Path | None, name: str) -> None:
+    """Copies a page's numbers to a folder."""
     if results is not None:
         results.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(page.with_suffix(".json"), results / f"{experiment.name}-{condition}.json")
-    return page, made
+        shutil.copyfile(page.with_suffix(".json"), results / f"{name}.json")
 
 
 def _scans(trained: Mapping[str, Sequence[Trained]], paths: list[str]) -> Dataset:

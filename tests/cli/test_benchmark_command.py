@@ -1,0 +1,96 @@
+"""`noref benchmark`, on phantoms in the place of the scans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import done, noref, refused
+
+from noref import api
+from noref.config import Config
+from noref.data.phantoms import phantom
+from noref.experiments import EXPERIMENTS
+from noref.seeding import Key
+from noref.training import Interrupted
+
+ROWS = ("ssdu", "default", "supervised")
+SMALL = ["--phases", "1", "--features", "3", "--matrix", "48", "--steps", "20", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as that of the real scans, with six short scans of phantoms."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "brain_siat").mkdir()
+    for scan in range(1, 7):
+        head = np.kron(phantom("brain", (135, 128), Key(scan, "head", "phantom")).numpy(), np.ones((2, 2)))
+        slices = np.stack([np.roll(head, shift, axis=1) for shift in range(0, 32, 8)])
+        np.save(folder / "brain_siat" / f"siat_scan{scan}_test.npy", slices.astype(np.complex64))
+    return folder
+
+
+def command(scans: Path, output: Path) -> list[str]:
+    rows = [word for row in ROWS for word in ("--row", row)]
+    return ["benchmark", "brain", "--data", str(scans), "-o", str(output), "--condition", "8x", *rows, *SMALL]
+
+
+def test_an_experiment_is_trained_scored_and_reported(
+    tmp_path: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, trained = api.train, list[str]()
+
+    def stop_at_supervised(config: Config, *, resume: bool) -> Path:
+        trained.append(Path(config.output).name)
+        if Path(config.output).name == "supervised" and "supervised" not in trained[:-1]:
+            raise Interrupted
+        return train(config, resume=resume)
+
+    monkeypatch.setattr(api, "train", stop_at_supervised)
+    words = [*command(scans, tmp_path / "out"), "--seed", "0", "--seed", "1"]
+    stopped = noref(*words)
+    assert stopped.code == 130
+    assert stopped.err.splitlines()[-1] == f"noref: stopped and saved; go on with: noref {' '.join(words)}"
+    listed = done(*words, "--list").out.splitlines()
+    assert [line.split()[1:4] for line in listed[:-1]] == [
+        [row, "seed", seed] for seed in "01" for row in ("ssdu", "default", "supervised")
+    ]
+    assert listed[-1] == "2 of 6 runs are finished"
+
+    result = done(*words, "--results", tmp_path / "numbers")
+    assert trained == ["ssdu", "default", "supervised", "supervised", "ssdu", "default", "supervised"]
+    page = Path(result.out.strip())
+    assert page == tmp_path / "out" / "brain" / "8x" / "report.html"
+    text = page.read_text()
+    for said in ("not raw", "2-D random masks", "PSNR against Γ, every checkpoint", "Rank correlation of Γ"):
+        assert said in text
+    numbers = json.loads((tmp_path / "numbers" / "brain-8x.json").read_text())
+    assert [method["name"] for method in numbers["methods"]] == [*EXPERIMENTS["brain"].classical, *ROWS]
+    assert len(numbers["methods"][-1]["subjects"]) == 4
+    assert numbers["descriptive"]
+    assert numbers["commands"] == ["noref " + " ".join([*words, "--results", str(tmp_path / "numbers")])]
+    columns = {column["name"]: column["cells"] for column in numbers["columns"]}
+    assert set(columns["PSNR by seed"]) == set(columns["Training"]) == set(ROWS)
+    # Every row that is no end of the distance.
+    assert set(columns["Distance closed"]) == {*EXPERIMENTS["brain"].classical, "default"}
+
+    trained.clear()
+    assert done(*words, "--score").out == result.out
+    assert trained == []
+
+
+def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:
+    assert refused("benchmark", "brian").endswith("brian: no such experiment; did you mean 'brain'?")
+    given = command(scans, tmp_path / "out")
+    assert refused(*given, "--condition", "9x").endswith("--condition: '9x' is unknown; did you mean '8x'?")
+    assert refused(*given, "--row", "idl").endswith("--row: 'idl' is unknown; did you mean 'idr'?")
+    assert "no run is of that" in refused(*given, "--seed", "7")
+    assert "21 steps are not whole epochs of 4" in refused(*given, "--steps", "21")
+    missing = ["benchmark", "brain", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "new")]
+    assert refused(*missing).endswith(
+        "brain_siat: there must be one siat_scan1_*.npy; give --data the folder that holds the scans of the "
+        "standing experiments"
+    )
+    assert not (tmp_path / "new" / "brain" / "data").exists()

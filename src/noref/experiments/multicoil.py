@@ -54,18 +54,10 @@ def _mask(rate: int) -> str:
 def _others(rate: int) -> dict[str, dict[str, Any]]:
     """Real scans of other scanners: two undersampled here, one as it was acquired."""
     lines = {"mask": "lines", "acceleration": rate, "seed": SEED}
-    scans: dict[str, dict[str, Any]] = {
-        "mchiew": {
-            "path": "mchiew_brain_16ch_full_96.mat",
-            "key": "raw",
-            "axes": "ky,kx,slice,coils",
-            **lines,
-        },
-        "loraks": {"path": "loraks_mprage_4ch_full.mat", "key": "kData", "axes": "ky,kx,coils"},
-        "bart": {"path": "bart_picsbrain_8ch_poisson_undersampled.cfl"},
-    }
-    scans["mchiew"] |= {**lines, "acs": ACS}
-    scans["loraks"] |= {**lines, "acs": 2 * ACS}
+    mchiew = {"path": "mchiew_brain_16ch_full_96.mat", "key": "raw", "axes": "ky,kx,slice,coils", "acs": ACS}
+    loraks = {"path": "loraks_mprage_4ch_full.mat", "key": "kData", "axes": "ky,kx,coils", "acs": 2 * ACS}
+    bart = {"path": "bart_picsbrain_8ch_poisson_undersampled.cfl"}
+    scans: dict[str, dict[str, Any]] = {"mchiew": mchiew | lines, "loraks": loraks | lines, "bart": bart}
     if rate > RATES[0]:
         # Its 96 lines leave none beside the calibration.
         del scans["mchiew"]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noref.classical import CLASSICAL, reconstruct
+from noref.coils import estimate_maps
+from noref.data.prepare import combined
+from noref.sampling import points
+from noref.sampling.holdout import hold_out
 from noref.sampling.masks import acquisition_mask
 from noref.sampling.points import caipi_lattice
+from noref.scan import Scan, coil_maps
 from noref.seeding import Key
 
 
@@ -97,3 +109,39 @@ def test_gaussian_points_have_the_published_width() -> None:
     ky, kx = (torch.arange(n).sub(n // 2) / n for n in shape)
     expected = 0.5 ** ((ky[:, None] ** 2 + kx**2) / 0.175**2).double()
     torch.testing.assert_close(counts / draws, expected / expected.sum(), rtol=0, atol=0.011)
+
+
+def mchiew(folder: Path) -> np.ndarray:
+    with h5py.File(folder / "multicoil/mchiew_brain_16ch_full_96.mat") as file:
+        raw = file["raw"][()]
+    return (raw["real"] + 1j * raw["imag"])[:, 0]
+
+
+def loraks(folder: Path) -> np.ndarray:
+    return scipy.io.loadmat(folder / "multicoil/loraks_mprage_4ch_full.mat")["kData"].transpose(2, 0, 1)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("read", "acceleration", "acs"), [(mchiew, 4, 18), (loraks, 2, 24)])
+def test_real_coils_part_the_aliases_of_a_shifted_lattice_better(
+    real_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[Path], np.ndarray],
+    acceleration: int,
+    acs: int,
+) -> None:
+    kspace = torch.from_numpy(np.ascontiguousarray(read(real_data))).to(torch.complex64)
+    everywhere = torch.ones(kspace.shape[-2:], dtype=torch.bool)
+    full = Scan(read.__name__, kspace, everywhere, everywhere)
+
+    def error() -> float:
+        mask = acquisition_mask("caipi", full.shape, acceleration, acs, key())
+        scan = hold_out(full.undersampled(mask), 0.07, 0)
+        scan = replace(scan, maps=estimate_maps(scan))
+        truth = combined(kspace, coil_maps(scan))
+        return float((reconstruct(CLASSICAL["cg-sense"], scan) - truth).norm() / truth.norm())
+
+    shifted = error()
+    rows, columns, _ = caipi_lattice(acceleration)
+    monkeypatch.setattr(points, "caipi_lattice", lambda _: (rows, columns, 0))
+    assert shifted < 0.93 * error()

@@ -35,8 +35,8 @@ def random_frame_lines(frames: int, shape: Shape, acceleration: float, acs: floa
     """The ACS and random lines, exactly `ky / R` in each frame, drawn over all frames without replacement.
 
     A frame takes lines that were taken least often by the frames before it, random ones among these. So no
-    two frames share a line outside the ACS until all lines were taken, and no line is ever taken twice more
-    often than another.
+    two frames share a line outside the ACS until all lines were taken, and the numbers of times that lines
+    were taken never differ by more than one.
     """
     size = shape[0]
     centre = centre_lines(acs_size(acs, size), size)

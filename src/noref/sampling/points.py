@@ -123,7 +123,7 @@ def caipi_lattice(acceleration: int) -> tuple[int, int, int]:
         distances = [
             round(hypot((n - m * shift / columns) / rows, m / columns), 9)
             for m in range(-columns, columns + 1)
-            for n in range(-2 * rows - abs(shift), 2 * rows + abs(shift) + 1)
+            for n in range(m * shift // columns - rows, m * shift // columns + rows + 2)
             if (m, n) != (0, 0)
         ]
         return min(distances), -distances.count(min(distances))

@@ -141,7 +141,7 @@ def _summary(model: api.Model) -> str:
 
 LABELS: dict[str, Callable[[Scan], bool]] = {
     "not raw": lambda scan: not scan.raw,
-    "2-D random masks: for comparison with the papers": lambda scan: _points(scan),
+    "2-D masks: for comparison with the papers": lambda scan: _points(scan),
     "references filled in by parallel imaging": lambda scan: _interpolated(scan),
 }
 """What a reader must know before believing a number, and the scans of which it is true."""

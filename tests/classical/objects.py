@@ -8,7 +8,7 @@ from torch import Tensor
 
 from noref.physics import cartesian
 from noref.sampling.holdout import hold_out
-from noref.sampling.masks import random_lines
+from noref.sampling.lines import random_lines
 from noref.scan import Scan
 from noref.seeding import Key
 

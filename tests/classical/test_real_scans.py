@@ -15,7 +15,7 @@ from noref.classical import ANY_SAMPLING, CLASSICAL, reconstruct
 from noref.coils import estimate_maps
 from noref.physics import cartesian
 from noref.sampling.holdout import hold_out
-from noref.sampling.masks import random_lines
+from noref.sampling.lines import random_lines
 from noref.scan import Scan
 from noref.seeding import Key
 

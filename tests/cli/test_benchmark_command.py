@@ -64,7 +64,7 @@ def test_an_experiment_is_trained_scored_and_reported(
     page = Path(result.out.strip())
     assert page == tmp_path / "out" / "brain" / "8x" / "report.html"
     text = page.read_text()
-    for said in ("not raw", "2-D random masks", "PSNR against Γ, every checkpoint", "Rank correlation of Γ"):
+    for said in ("not raw", "2-D masks", "PSNR against Γ, every checkpoint", "Rank correlation of Γ"):
         assert said in text
     numbers = json.loads((tmp_path / "numbers" / "brain-8x.json").read_text())
     assert [method["name"] for method in numbers["methods"]] == [*EXPERIMENTS["brain"].classical, *ROWS]

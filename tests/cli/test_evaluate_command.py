@@ -204,7 +204,7 @@ def test_labels_say_what_to_know_before_believing_a_number(
     assert labels(page) == ["not raw", estimated]
     (one,) = noref.read(full / "brain-0001.h5")[:1]
     points, filled = (
-        "2-D random masks: for comparison with the papers",
+        "2-D masks: for comparison with the papers",
         "references filled in by parallel imaging",
     )
     # Acquired in lines whose first columns are zero.

@@ -36,7 +36,10 @@ def test_full_scans_come_with_their_clean_kspace_and_rss(tmp_path: Path) -> None
     assert scan.header.spacing == pytest.approx((380 / 48, 380 / 48, 9.5))
 
 
-@pytest.mark.parametrize("mask", ["lines", "poisson", "poisson-elliptical"])
+@pytest.mark.parametrize(
+    "mask",
+    ["lines", "gaussian1d", "random2d", "gaussian2d", "poisson", "poisson-elliptical", "pseudo-spiral"],
+)
 def test_accelerated_scans_come_without_reference_and_with_the_same_samples(
     tmp_path: Path, mask: str
 ) -> None:
@@ -48,6 +51,24 @@ def test_accelerated_scans_come_without_reference_and_with_the_same_samples(
     assert fast.rss is None
     assert fast.acceleration == pytest.approx(2)
     torch.testing.assert_close(fast.kspace, full.kspace * fast.mask, rtol=0, atol=0)
+
+
+def test_partial_fourier_leaves_out_the_first_lines(tmp_path: Path) -> None:
+    fast = ["--acceleration", "2", "--acs", "12", "--partial-fourier", "0.75"]
+    run(str(tmp_path / "out"), *SMALL, *fast, "--mask", "equispaced")
+    masks = torch.stack([scan.mask for scan in formats.read(tmp_path / "out" / "brain-0001.h5")])
+    assert not bool(masks[:, :12].any())
+    assert bool(masks[:, 12:].any(0).any(-1)[:4].any())
+    assert masks.numel() / int(masks.sum()) == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("mask", ["regular", "magic", "caipi"])
+def test_masks_of_a_spacing_are_acquired_and_a_part_of_it_is_refused(tmp_path: Path, mask: str) -> None:
+    run(str(tmp_path / "out"), *SMALL, "--acceleration", "4", "--acs", "0", "--mask", mask)
+    assert formats.read(tmp_path / "out" / "brain-0001.h5")[0].acceleration == pytest.approx(4, rel=0.1)
+    with pytest.raises(NorefError, match=f"mask {mask}: acceleration 2.5 is its spacing"):
+        run(str(tmp_path / "other"), *SMALL, "--acceleration", "2.5", "--mask", mask)
+    assert not list(tmp_path.glob("other/*"))
 
 
 def test_the_seed_decides_on_everything(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from synthetic import scan
 
 from noref.data.alike import sampled_as
 from noref.data.dataset import Dataset
-from noref.data.prepare import Preparation
+from noref.data.prepare import Preparation, undersample
 from noref.sampling.masks import acquisition_mask
 from noref.seeding import Key
 
@@ -33,3 +33,13 @@ def test_what_targets_are_asked_to_have_is_taken_as_it_is() -> None:
     how = Preparation(mask="poisson", acceleration=6, acs=0.1)
     found = sampled_as(Dataset([scan((64, 64), 2)], how))
     assert found == {"mask": "poisson", "acceleration": 6, "acs": 0.1}
+
+
+def test_partial_fourier_is_taken_where_it_is_asked_for() -> None:
+    how = Preparation(mask="lines", acceleration=3, acs=8, partial_fourier=0.75)
+    found = sampled_as(Dataset([scan((64, 64), 2)], how))
+    assert found == {"mask": "lines", "acceleration": 3, "acs": 8, "partial_fourier": 0.75}
+    with_it = Preparation.model_validate(found)
+    sampled = undersample(scan((64, 64), 2, seed=1), with_it)
+    assert not bool(sampled.mask[:16].any())
+    assert sampled.acceleration == pytest.approx(64 / 21)

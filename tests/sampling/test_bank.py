@@ -11,7 +11,8 @@ from torch import Tensor
 from noref.coils.calibration import acs_box
 from noref.sampling.bank import drawn_alike, mask_bank
 from noref.sampling.draw import draw_units, sampled_in_lines
-from noref.sampling.masks import equispaced_lines, random_lines, random_points
+from noref.sampling.lines import equispaced_lines, random_lines
+from noref.sampling.points import random_points
 from noref.seeding import Key
 
 SHAPE = (60, 44)

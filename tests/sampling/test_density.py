@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from noref.sampling.centre import centre_block
 from noref.sampling.density import CAP, inverse_density, sampling_density
-from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask, centre_block
+from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask
 from noref.seeding import Key
 
 
@@ -80,8 +81,9 @@ def test_the_acs_is_certain_and_all_else_a_probability(kind: str) -> None:
     assert torch.equal(estimate[acs], torch.ones(int(acs.sum())))
     assert float(estimate.min()) >= 1 / CAP
     assert float(estimate[~acs].max()) < 1
-    # Expected samples under the density are those that masks hold.
-    assert float(estimate.sum()) == pytest.approx(float(torch.stack(masks).float().mean(0).sum()), rel=0.07)
+    # Expected samples under the density are those that masks hold; windows spread a Gaussian's steep sides.
+    within = 0.13 if kind.startswith("gaussian") else 0.07
+    assert float(estimate.sum()) == pytest.approx(float(torch.stack(masks).float().mean(0).sum()), rel=within)
 
 
 def test_the_inverse_is_capped() -> None:

@@ -10,10 +10,10 @@ from synthetic import image, scan, undersampled
 
 from noref.errors import NorefError
 from noref.physics import cartesian, fft2c, ifft2c
+from noref.sampling.centre import centre_block
 from noref.sampling.density import CAP
 from noref.sampling.draw import draw, lines_of, sampled_in_lines
 from noref.sampling.holdout import acs_mask, hold_out, holdout_error, share_under_cap
-from noref.sampling.masks import centre_block
 from noref.scan import Scan, coil_maps
 from noref.seeding import Key
 

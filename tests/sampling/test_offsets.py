@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from noref.sampling.masks import equispaced_lines, random_lines, random_points
+from noref.sampling.lines import equispaced_lines, random_lines
 from noref.sampling.offsets import shifted_offsets
+from noref.sampling.points import random_points
 from noref.seeding import Key
 
 COLUMNS = 5

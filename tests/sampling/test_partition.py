@@ -8,9 +8,9 @@ import torch
 from synthetic import scan, undersampled
 
 from noref.errors import NorefError
+from noref.sampling.centre import centre_block
 from noref.sampling.draw import lines_of, sampled_in_lines
 from noref.sampling.holdout import acs_mask, hold_out
-from noref.sampling.masks import centre_block
 from noref.sampling.partition import Partition, draw_share, protected
 from noref.scan import Scan
 from noref.seeding import Key

@@ -32,13 +32,29 @@ def simulate(
         float | None, typer.Option(min=1, help="Undersample by this factor; fully sampled without it.")
     ] = None,
     mask: Annotated[
-        Literal["lines", "equispaced", "random2d", "poisson", "poisson-elliptical"],
+        Literal[
+            "lines",
+            "gaussian1d",
+            "equispaced",
+            "regular",
+            "magic",
+            "random2d",
+            "gaussian2d",
+            "poisson",
+            "poisson-elliptical",
+            "caipi",
+            "pseudo-radial",
+            "pseudo-spiral",
+        ],
         typer.Option(help="How to undersample."),
     ] = "lines",
     acs: Annotated[
         int | None,
         typer.Option(min=0, help="Calibration lines. [default: 8 % at 4×, 4 % at 8×, …, at least 12]"),
     ] = None,
+    partial_fourier: Annotated[
+        float, typer.Option(min=0.5, max=1, help="Share of the lines that may be acquired, such as 0.75.")
+    ] = 1.0,
     noise: Annotated[
         float, typer.Option(help="dB of the image's rms over the noise of a coil's sample.")
     ] = 40.0,
@@ -65,7 +81,14 @@ def simulate(
         if acceleration is not None:
             lines = default_acs(matrix, acceleration) if acs is None else acs
             finished = [
-                prospective(scan, kind=mask, acceleration=acceleration, acs=lines, seed=seed)
+                prospective(
+                    scan,
+                    kind=mask,
+                    acceleration=acceleration,
+                    acs=lines,
+                    seed=seed,
+                    partial_fourier=partial_fourier,
+                )
                 for scan in finished
             ]
         fastmri.write(out / f"{subject}.h5", finished)

@@ -14,14 +14,19 @@ from noref.sampling.offsets import shifted_offsets
 
 
 def sampled_as(targets: Dataset) -> dict[str, str | float]:
-    """`mask`, `acceleration` and `acs` of a preparation that make full scans look acquired as targets were.
+    """`mask`, `acceleration`, `acs`, … of a preparation that make full scans look acquired as targets were.
 
     Those of the targets' own preparation where that undersamples them; else what their masks Ω show: whole
     lines, evenly spaced or not, or points; the median R, and as many calibration lines, whatever the matrix.
     """
     if targets.how.mask in MASKS:
         how = targets.how
-        return {"mask": how.mask, "acceleration": how.acceleration, "acs": how.acs}
+        asked: dict[str, str | float] = {
+            "mask": how.mask,
+            "acceleration": how.acceleration,
+            "acs": how.acs,
+        }
+        return asked if how.partial_fourier == 1 else asked | {"partial_fourier": how.partial_fourier}
     rates, calibrated, masks = list[float](), list[int](), list[Tensor]()
     for mask, padding in targets.acquired:
         rates.append(int((~padding).sum()) / int(mask.sum()))

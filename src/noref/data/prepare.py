@@ -30,8 +30,9 @@ class Preparation(BaseModel):
     Attributes:
         mask: Ω: `acquired` (as the file has it), a kind of `sampling.masks`, or the path of a `.npy` mask, to
             undersample a full scan retrospectively.
-        acceleration: R of a retrospective mask, the ACS counted.
+        acceleration: R of a retrospective mask, the ACS counted; of some the spacing, see `sampling.masks`.
         acs: its calibration lines, or their share of the matrix if below 1.
+        partial_fourier: share of the lines that it may hold, such as 0.75 for 6/8, on one side along ky.
         maps: `espirit` or `acs`; stored maps of a file are used as they are.
         sets: number of map sets.
         holdout: share of the samples outside the ACS that becomes Γ; targets only.
@@ -44,6 +45,7 @@ class Preparation(BaseModel):
     mask: str = "acquired"
     acceleration: float = Field(4.0, ge=1)
     acs: float = Field(0.08, ge=0)
+    partial_fourier: float = Field(1.0, ge=0.5, le=1)
     maps: Literal["espirit", "acs"] = "espirit"
     sets: int = Field(1, ge=1)
     holdout: float = Field(0.07, ge=0, lt=1)
@@ -61,7 +63,7 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
         return scan
     if how.mask in MASKS:
         key = Key(how.seed, scan.id, "mask", epoch if how.redraw and scan.role is Role.PROXY else None)
-        mask = acquisition_mask(how.mask, scan.shape, how.acceleration, how.acs, key)
+        mask = acquisition_mask(how.mask, scan.shape, how.acceleration, how.acs, key, how.partial_fourier)
     elif how.mask.endswith(".npy"):
         mask = mask_from_file(Path(how.mask), scan.shape)
     else:

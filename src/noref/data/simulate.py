@@ -160,18 +160,22 @@ def simulate_data(
             )
 
 
-def prospective(scan: Scan, *, kind: str, acceleration: float, acs: float, seed: int) -> Scan:
+def prospective(
+    scan: Scan, *, kind: str, acceleration: float, acs: float, seed: int, partial_fourier: float = 1.0
+) -> Scan:
     """The scan as a scanner would have acquired it: Ω drawn for life, no reference, no clean k-space.
 
     Args:
         scan: fully sampled.
         kind: of the mask, a name in `noref.sampling.masks.MASKS`.
-        acceleration: `R`, the calibration lines counted.
+        acceleration: `R`, as `acquisition_mask` counts it.
         acs: calibration lines, or their share of the matrix if below 1.
         seed: of the data set.
+        partial_fourier: share of the lines that may be acquired.
 
     Raises:
-        NorefError: if the calibration lines leave no room for the acceleration.
+        NorefError: as `acquisition_mask` does.
     """
-    mask = acquisition_mask(kind, scan.shape, acceleration, acs, Key(seed, scan.id, "mask"))
+    key = Key(seed, scan.id, "mask")
+    mask = acquisition_mask(kind, scan.shape, acceleration, acs, key, partial_fourier)
     return scan.undersampled(mask).as_target()

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
+from noref.sampling.centre import centre_block
 from noref.sampling.draw import chance_of_units, draw_units, sampled_in_lines, whole_lines
 from noref.sampling.holdout import acs_mask
-from noref.sampling.masks import centre_block
 from noref.scan import Scan
 from noref.seeding import Key
 

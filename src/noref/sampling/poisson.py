@@ -61,7 +61,7 @@ class _Discs:
 
 
 @lru_cache(maxsize=8)
-def _discs(shape: Shape, block: Shape, corners: bool, slope: float) -> _Discs:
+def _discs(shape: Shape, block: Shape, corners: bool, slope: float, first: int = 0) -> _Discs:
     """Discs of radius `1 + slope · r`; along the shorter axis of k-space they are shorter by as much."""
     distance = radial_distance(shape, block)
     stretch = [max(shape) / size for size in shape]
@@ -74,7 +74,7 @@ def _discs(shape: Shape, block: Shape, corners: bool, slope: float) -> _Discs:
     offsets = (rows * outer[1] + columns).ravel()[order]
     inner = (slice(margin[0], margin[0] + shape[0]), slice(margin[1], margin[1] + shape[1]))
     points, radius = np.zeros(outer, np.bool_), np.ones(outer)
-    points[inner] = (distance > 0) & (corners | (distance < 1))
+    points[inner] = (distance > 0) & (corners | (distance < 1)) & (np.arange(shape[0]) >= first)[:, None]
     radius[inner] = 1 + slope * distance
     covered = int(np.searchsorted(apart[order], radius[points]).sum())
     step = max(int(_ROUND * points.sum() ** 2 / max(covered, 1)), 1)
@@ -111,13 +111,13 @@ def _throw(discs: _Discs, key: Key) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=64)
-def _slope(shape: Shape, block: Shape, corners: bool, count: int) -> float:
+def _slope(shape: Shape, block: Shape, corners: bool, count: int, first: int = 0) -> float:
     """The slope with which just over `count` points fit, by bisection; the same for every scan."""
     # Their number varies by about 0.4 √count from draw to draw: it should hardly ever be too small.
     wanted = count + 1.5 * count**0.5
 
     def fitting(slope: float) -> int:
-        return int(_throw(_discs(shape, block, corners, slope), Key(0, "", "poisson slope")).sum())
+        return int(_throw(_discs(shape, block, corners, slope, first), Key(0, "", "poisson slope")).sum())
 
     low, high = 0.0, 1.0
     while fitting(high) > wanted:
@@ -128,7 +128,9 @@ def _slope(shape: Shape, block: Shape, corners: bool, count: int) -> float:
     return high
 
 
-def poisson_points(shape: Shape, block: Shape, count: int, key: Key, corners: bool = True) -> Tensor:
+def poisson_points(
+    shape: Shape, block: Shape, count: int, key: Key, corners: bool = True, first: int = 0
+) -> Tensor:
     """Exactly `count` points outside a centre block, no two of them close.
 
     Any two are apart by at least the smaller of their radii, `½ + s·r`, with r as in `radial_distance` and
@@ -143,6 +145,7 @@ def poisson_points(shape: Shape, block: Shape, count: int, key: Key, corners: bo
         count: how many; at most all points outside the block.
         key: the stream of random numbers.
         corners: whether points lie beyond `r = 1`, too; without them the shutter is elliptical.
+        first: the line before which there are no points (partial Fourier).
 
     Returns:
         bool `(ky, kx)`; fewer points where there are no more.
@@ -152,9 +155,9 @@ def poisson_points(shape: Shape, block: Shape, count: int, key: Key, corners: bo
     """
     if count == 0:
         return torch.zeros(shape, dtype=torch.bool)
-    slope = _slope(shape, block, corners, count)
-    points = _throw(_discs(shape, block, corners, slope), key)
+    slope = _slope(shape, block, corners, count, first)
+    points = _throw(_discs(shape, block, corners, slope, first), key)
     while points.sum() < count and slope > 0:
         slope = 0.97 * slope if slope > 1e-3 else 0.0
-        points = _throw(_discs(shape, block, corners, slope), key)
+        points = _throw(_discs(shape, block, corners, slope, first), key)
     return draw(torch.from_numpy(points), count, key.fold("kept"))

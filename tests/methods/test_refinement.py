@@ -307,6 +307,17 @@ def test_different_masks_are_the_bank_themselves() -> None:
     assert all(torch.equal(a, b) for a, b in zip(method.bank[SHAPE], masks, strict=True))
 
 
+def test_without_a_bank_guesses_are_graded_at_most() -> None:
+    one = target()
+    method = Refinement(Subset(), data_term="refined", bank=False)
+    method.prepare({one.shape: [one.mask, one.mask.roll(1, 0)]})
+    begun(method, one)
+    for epoch in range(10):
+        (view,) = method.view(one, Key(0, one.id, "view", epoch))
+        assert not bool((view.shown & ~one.mask).any())
+        assert bool((view.weight > 0)[~one.mask].any())
+
+
 def test_masks_of_another_acceleration_are_warned_of() -> None:
     masks = [undersampled(scan(SHAPE, 1, seed), "random2d", 2 + seed, 4).mask for seed in (0, 2)]
     with pytest.warns(UserWarning, match=r"24×20 with 120 to 240 samples") as caught:

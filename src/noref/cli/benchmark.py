@@ -16,7 +16,6 @@ from noref.cli.demo import table
 from noref.config.build import nearest
 from noref.errors import NorefError
 from noref.experiments import EXPERIMENTS, Experiment, Run, Size
-from noref.experiments.experiment import STEPS
 from noref.experiments.tables import tabulate
 from noref.experiments.train import claim, hours, once, prepared, runs_of, train
 from noref.training import Interrupted
@@ -36,7 +35,8 @@ def benchmark(
     features: Annotated[
         int | None, typer.Option(min=1, help="Of the networks. Default: the recipe's.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every run.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every run.")] = Size.steps,
+    stages: Annotated[int, typer.Option(min=1, help="Of refinement, which share the steps.")] = Size.stages,
     threads: Annotated[int | None, typer.Option(min=1, help="Of this process. Default: all cores.")] = None,
     results: Annotated[Path | None, typer.Option(help="Folder that gets a copy of the numbers.")] = None,
     list_only: Annotated[
@@ -50,7 +50,7 @@ def benchmark(
     """
     if name not in EXPERIMENTS:
         raise NorefError(f"{name}: no such experiment; {nearest(name, list(EXPERIMENTS))}")
-    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps)
+    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps, stages)
     _check("--condition", condition or (), experiment.conditions)
     _check("--row", row or (), experiment.rows)
     runs = runs_of(experiment, home, size, conditions=condition or (), rows=row or (), seeds=seed or ())

@@ -23,7 +23,7 @@ BATCH = 4
 VALIDATIONS = 40
 """How often, at least, a run is validated: a checkpoint each time for the choice by Γ."""
 
-STAGES = ("method.stages=5", "training.rollback=0")
+STAGES = ("method.stages={stages}", "training.rollback=0")
 """Refinement as the plan of the experiments has it; of equal length, whatever roll-back would say."""
 
 
@@ -33,7 +33,7 @@ class Row:
 
     Attributes:
         recipe: shipped with noref.
-        settings: `key=value` beside data, size and length.
+        settings: `key=value` beside data, size and length; `{stages}` stands for the experiment's number.
         proxy: the data set that brings references, as a folder of the experiment's data; empty for none.
         target: whether it learns from the target at all.
         start: the row whose weights it starts from, of the same condition and seed; empty for none.
@@ -120,11 +120,13 @@ class Size:
         phases: of the network.
         features: of the network.
         steps: of the optimiser, of every run.
+        stages: of refinement, which share the steps.
     """
 
     phases: int | None = None
     features: int | None = None
     steps: int = STEPS
+    stages: int = 5
 
     def settings(self) -> list[str]:
         """As `key=value`."""
@@ -197,7 +199,8 @@ class Run:
         given = [f"data.{name}.path={json.dumps(list(map(str, of)))}" for name, of in sources.items()]
         sampling = {key: self._located(value) for key, value in condition.sampling.items()}
         given += [f"data.{name}.{key}={value}" for name in sources for key, value in sampling.items()]
-        recipe = load_config(row.recipe, [*given, *row.settings])
+        settings = [setting.replace("{stages}", str(self.size.stages)) for setting in row.settings]
+        recipe = load_config(row.recipe, [*given, *settings])
         method = recipe.method.get("target", recipe.method)
         stages = method.get("stages", 1)
         mixing = recipe.training.mixing if row.target and row.proxy else 0
@@ -218,7 +221,7 @@ class Run:
         if self.start is not None:
             own.append(f"init={self.start.folder}")
         return load_config(
-            row.recipe, [*given, *self.size.settings(), *own, *row.settings, f"output={self.folder}"]
+            row.recipe, [*given, *self.size.settings(), *own, *settings, f"output={self.folder}"]
         )
 
 

@@ -18,6 +18,7 @@ from noref.losses import Objective
 from noref.methods import (
     METHODS,
     Cyclic,
+    Equivariant,
     Joint,
     Method,
     MultiMask,
@@ -64,7 +65,10 @@ INSTANCES: dict[str, Callable[[], Method]] = {
     "cyclic": lambda: Cyclic(Split()),
     "joint of cyclic": lambda: Joint(target=Cyclic(Weighted()), proxy=Supervised()),
     "multioperator": lambda: MultiOperator(Subset()),
+    "equivariant": lambda: Equivariant(Subset()),
     "refinement of multioperator": lambda: Refinement(MultiOperator(Subset())),
+    "equivariant of multioperator": lambda: Equivariant(MultiOperator(Subset())),
+    "refinement of equivariant": lambda: Refinement(Equivariant(Subset())),
     "parallel": lambda: Parallel(Subset()),
     "parallel refinement": lambda: Parallel(Refinement(Subset())),
     "refinement of robust": lambda: Refinement(Robust(sigma=0.01)),

@@ -20,6 +20,7 @@ from noref.losses import Objective
 from noref.methods import METHODS as REGISTRY
 from noref.methods import (
     Cyclic,
+    Equivariant,
     Joint,
     Method,
     MultiMask,
@@ -53,6 +54,7 @@ METHODS = {
     "robust": lambda: Robust(SHARE, sigma=0.2),
     "cyclic": lambda: Cyclic(Split(SHARE)),
     "multioperator": lambda: MultiOperator(Subset()),
+    "equivariant": lambda: Equivariant(Subset()),
     "parallel": lambda: Parallel(Subset()),
 }
 # SSDU alone sees less than it will be given, and with so few steps ends between the two.
@@ -66,6 +68,7 @@ WEAKER = {
     "weighted": "zero-filled",
     "cyclic": "cg-sense",
     "multioperator": "cg-sense",
+    "equivariant": "cg-sense",
     "parallel": "zero-filled",
 }
 

@@ -13,6 +13,7 @@ from noref.errors import NorefError
 from noref.losses import Objective
 from noref.methods import (
     Cyclic,
+    Equivariant,
     Joint,
     Method,
     MultiMask,
@@ -46,6 +47,7 @@ METHODS: dict[str, Method] = {
     "robust": Robust(sigma=0.01),
     "cyclic": Cyclic(Split()),
     "multioperator": MultiOperator(Subset()),
+    "equivariant": Equivariant(Subset()),
     "parallel": Parallel(Subset()),
 }
 

@@ -17,6 +17,7 @@ from training.scans import engine, same, weights
 from noref.errors import NorefError
 from noref.methods import (
     Cyclic,
+    Equivariant,
     Joint,
     Method,
     MultiMask,
@@ -29,8 +30,10 @@ from noref.methods import (
     View,
     Views,
 )
+from noref.methods.equivariant import moved
 from noref.networks import Estimate
 from noref.physics import Encoding
+from noref.physics.fourier import fft2c, ifft2c
 from noref.scan import Role
 
 
@@ -90,6 +93,50 @@ def test_an_operator_is_graded_against_the_first_image_with_the_gradient_of_both
     assert float(losses["operator"].detach()) == pytest.approx(3 * (lost + (1 - a) ** 2 * kept), rel=1e-4)
     losses["operator"].sum().backward()
     assert float(network.gain.grad or 0) == pytest.approx(3 * -2 * (1 - a) * kept, rel=1e-4)
+
+
+def test_a_moved_image_is_graded_with_the_gradient_of_both_passes() -> None:
+    shown, a = target(), 0.7
+    method, network = ready(Equivariant(Subset(), weight=3.0)), ZeroFilled(a)
+    (view,) = method.view(shown, key())
+    (other,) = view.further[0][1]
+    assert other.taken is not None
+    losses = method.loss(network, Views.of([view]), key())
+    assert set(losses) == {"kspace_nmse", "equivariance"}
+    image = ifft2c(torch.where(view.shown, shown.kspace, 0))[0]
+    kspace = fft2c(image.flatten()[other.taken])
+    kept = float(kspace[other.shown].abs().square().sum() / kspace.abs().square().sum())
+    unmoved = float(fft2c(image)[other.shown].abs().square().sum() / image.abs().square().sum())
+    assert abs(kept - unmoved) > 1e-4
+    expected = 3 * (1 - kept + (1 - a) ** 2 * kept)
+    assert float(losses["equivariance"].detach()) == pytest.approx(expected, rel=1e-4)
+    losses["equivariance"].sum().backward()
+    assert float(network.gain.grad or 0) == pytest.approx(3 * -2 * (1 - a) * kept, rel=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "motions"), [((20, 20), 8), ((24, 20), 4)])
+def test_motions_are_mirrors_turns_and_shifts(shape: tuple[int, int], motions: int) -> None:
+    met = set()
+    for epoch in range(100):
+        taken = moved(shape, key(epoch))
+        assert torch.equal(taken.flatten().sort().values, torch.arange(taken.numel()))
+        # Where the middle's neighbours come from says how it was mirrored and turned, whatever the shift.
+        middle, right, below = (int(taken[y, x]) for y, x in ((10, 10), (10, 11), (11, 10)))
+        at = [divmod(place, shape[1]) for place in (middle, right, below)]
+        met.add(tuple((y - at[0][0], x - at[0][1]) for y, x in at[1:]))
+        assert max(abs(at[0][0] - shape[0] / 2), abs(at[0][1] - shape[1] / 2)) <= 2 + 2 + shape[0] // 10
+    assert len(met) == motions
+    assert torch.equal(moved(shape, key(3)), moved(shape, key(3)))
+
+
+def test_a_moved_image_may_be_scanned_as_it_was() -> None:
+    shown = target()
+    method = ready(Equivariant(MultiOperator(Subset()), other=False), masks=3)
+    views = [view for epoch in range(8) for view in method.view(shown, key(epoch))]
+    assert all(torch.equal(view.further[-1][1][0].shown, shown.mask) for view in views)
+    others = {view.further[0][1][0].shown.numpy().tobytes() for view in views}
+    assert others <= {mask.numpy().tobytes() for mask in bank(3)}
+    assert all(view.further[0][1][0].taken is None for view in views)
 
 
 @pytest.mark.parametrize("make", [Cyclic, MultiOperator])

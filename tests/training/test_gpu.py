@@ -14,6 +14,7 @@ from training.scans import engine, joint, lines, network, proxies, refined, same
 from noref.losses import Objective
 from noref.methods import (
     Cyclic,
+    Equivariant,
     Losses,
     Method,
     MultiMask,
@@ -47,6 +48,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "refined": refined,
     "cyclic": lambda: Cyclic(Split()),
     "multioperator": lambda: MultiOperator(Subset()),
+    "equivariant": lambda: Equivariant(Subset()),
     "parallel": lambda: Parallel(Subset()),
     "multimask": lambda: MultiMask(Split(), 2),
     "mixed": lambda: Refinement(Subset(), data_term="mixed"),

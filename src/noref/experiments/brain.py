@@ -33,6 +33,7 @@ ROWS = {
     "idr-fixed-teacher": Row("idr-fixed-teacher", STAGES),
     "cyclic": Row("cyclic"),
     "multioperator": Row("multioperator"),
+    "equivariant": Row("equivariant"),
     "parallel": Row("parallel"),
 }
 CORE = ("ssdu", "default", "idr", "supervised")

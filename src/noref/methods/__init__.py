@@ -2,6 +2,7 @@
 
 from noref.methods.base import Losses, Method, View, Views
 from noref.methods.cyclic import Cyclic
+from noref.methods.equivariant import Equivariant
 from noref.methods.joint import Joint
 from noref.methods.multimask import MultiMask
 from noref.methods.multioperator import MultiOperator
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "robust": Robust,
     "cyclic": Cyclic,
     "multioperator": MultiOperator,
+    "equivariant": Equivariant,
     "parallel": Parallel,
 }
 """Names of the methods in configurations."""
@@ -31,6 +33,7 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "METHODS",
     "Cyclic",
+    "Equivariant",
     "Joint",
     "Losses",
     "Method",

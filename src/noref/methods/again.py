@@ -48,12 +48,13 @@ class Again(Around):
         bank = self.bank[scan.shape]
         draws = key.fold("again").numpy().integers(len(bank), size=len(views))
         return [
-            view.also(self.term, *self.passes(scan, bank[int(draw)]))
-            for view, draw in zip(views, draws, strict=True)
+            view.also(self.term, *self.passes(scan, bank[int(draw)], key.fold(number)))
+            for number, (view, draw) in enumerate(zip(views, draws, strict=True))
         ]
 
-    def passes(self, scan: Scan, mask: Tensor) -> tuple[View, ...]:
+    def passes(self, scan: Scan, mask: Tensor, key: Key) -> tuple[View, ...]:
         """The views of the further passes; the last shows Ω̃ of an image, and has the term's weight."""
+        del key  # for what else is drawn
         density, share = scan.density, self.weight
         return (View(scan, shown=mask, goal=scan.kspace, weight=scan.mask, density=density, share=share),)
 

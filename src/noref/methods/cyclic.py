@@ -12,6 +12,7 @@ from noref.methods.base import Losses, Method, View, Views
 from noref.methods.robust import Robust
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan
+from noref.seeding import Key
 
 
 def cycle(method: Method, network: Network, estimate: Estimate, views: tuple[Views, ...]) -> Losses:
@@ -46,7 +47,7 @@ class Cyclic(Again):
                 "use multioperator around it"
             )
 
-    def passes(self, scan: Scan, mask: Tensor) -> tuple[View, ...]:
+    def passes(self, scan: Scan, mask: Tensor, key: Key) -> tuple[View, ...]:
         """Ω of the scan, then Ω̃ of the image, graded on Ω."""
-        (simulated,) = super().passes(scan, mask)
+        (simulated,) = super().passes(scan, mask, key)
         return replace(simulated, shown=scan.mask), simulated

@@ -1,0 +1,74 @@
+"""Equivariant imaging: a moved image is an image, and must survive a scan of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from noref.losses import TERMS
+from noref.methods.again import Again, simulate
+from noref.methods.base import Further, Losses, Method, View, Views
+from noref.networks.base import Estimate, Network
+from noref.scan import Scan
+from noref.seeding import Key
+
+
+def moved_again(method: Method, network: Network, estimate: Estimate, views: tuple[Views, ...]) -> Losses:
+    """`‖T x̂ − f(A_Ω̃ T x̂)‖² / ‖T x̂‖²` of each scan."""
+    del method
+    (other,) = views
+    assert other.taken is not None, "views of this term move their image"
+    taken = other.taken.flatten(1)[:, None].expand(-1, estimate.image.shape[1], -1)
+    image = estimate.image.flatten(2).gather(2, taken).view_as(estimate.image)
+    simulated = simulate(replace(estimate, image=image), other)
+    second = network(simulated.kspace, simulated.encoding()).image
+    return {"equivariance": other.share * TERMS["nmse"](image, second, torch.ones_like(image.real))}
+
+
+class Equivariant(Again):
+    """Adds `‖T x̂ − f(A_Ω̃ T x̂)‖² / ‖T x̂‖²` to the inner method's loss (Chen et al., arXiv 2103.14756).
+
+    T moves the inner method's estimate x̂: it mirrors it, shifts it round by up to a tenth, and, where the
+    matrix is square, turns it by a multiple of 90°, each drawn anew. Anatomy so moved is still anatomy, but
+    what Ω̃ cannot see has moved on: guesses are graded that no mask would show. Ω̃ is the mask of another
+    target, which makes it multi-operator equivariant imaging (Tachella et al., arXiv 2201.12151),
+    or, with `other=False`, the scan's own. One pass beside the inner method's, the gradient left on in both.
+
+    Args:
+        inner: what else to show and grade; all of Ω in the paper.
+        weight: of the term.
+        other: whether the image is scanned with the mask of another target.
+    """
+
+    term: Further = staticmethod(moved_again)
+
+    def __init__(self, inner: Method, weight: float = 1.0, other: bool = True) -> None:
+        super().__init__(inner, weight)
+        self.other = other
+
+    def passes(self, scan: Scan, mask: Tensor, key: Key) -> tuple[View, ...]:
+        """Ω̃ of the moved image."""
+        (view,) = super().passes(scan, mask if self.other else scan.mask, key)
+        return (replace(view, taken=moved(scan.shape, key.fold("move"))),)
+
+
+def moved(shape: tuple[int, int], key: Key) -> Tensor:
+    """A random motion of the grid onto itself: where each pixel's value is taken from, as a flat index.
+
+    Args:
+        shape: grid `(y, x)`.
+        key: draws mirrors, quarter turns and shifts.
+
+    Returns:
+        int64 `(y, x)`, a permutation.
+    """
+    generator = key.numpy()
+    places = torch.arange(shape[0] * shape[1]).view(shape)
+    if shape[0] == shape[1]:
+        places = torch.rot90(places, int(generator.integers(4)), (0, 1))
+    places = places.flip([axis for axis in (0, 1) if generator.integers(2)])
+    reach = [max(size // 10, 1) for size in shape]
+    shifts = [int(generator.integers(-most, most + 1)) for most in reach]
+    return places.roll(shifts, (0, 1)).contiguous()

@@ -205,7 +205,7 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
     volume = marked(3, 6, 9) * 100
     formats.write(tmp_path / "s.dcm", volume, OBLIQUE)
     read = formats.read(tmp_path / "s.dcm")
-    assert read.ids == ("s.dcm/s.dcm/000", "s.dcm/s.dcm/001", "s.dcm/s.dcm/002")
+    assert read.ids == ("s/s/000", "s/s/001", "s/s/002")
     position = np.array(OBLIQUE.position)
     for index, scan in enumerate(read):
         assert not scan.raw

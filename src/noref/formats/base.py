@@ -82,9 +82,9 @@ def scan_id(subject: str, scan: str, index: int) -> str:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file without its suffix, `.nii.gz` being one; of a folder all of it."""
+    """The name of a file without its suffix, `.nii.gz` being one; of a folder all of it but for `.dcm`."""
     if path.is_dir():
-        return path.name or path.resolve().name
+        return path.resolve().name.removesuffix(".dcm")
     return Path(path.name.removesuffix(".gz")).stem if path.name.endswith(".nii.gz") else path.stem
 
 

@@ -13,12 +13,15 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from noref import formats
+from noref.data.files import files_of
 from noref.errors import NorefError
 from noref.formats import dicom, nifti
 from noref.formats.png import WINDOW
+from noref.physics import ifft2c
 from noref.scan import Header
 
 
@@ -186,6 +189,28 @@ def test_dcm2niix_puts_a_mark_where_noref_does(tmp_path: Path, handed: int) -> N
         voxel = np.unravel_index(read.get_fdata().argmax(), read.shape)
         places.append((read.affine @ [*voxel, 1])[:3])
     np.testing.assert_allclose(*places, atol=1e-2)
+
+
+@needs("dcm2niix")
+@pytest.mark.real_data
+def test_a_real_series_keeps_its_place_and_values(real_data: Path, tmp_path: Path) -> None:
+    """dcm2niix of the scanner's files, of noref's, and noref's own NIfTI show the same at the same place."""
+    (folder,) = files_of(str(real_data / "prostate_dicom"))
+    scans = formats.read(folder)
+    images = np.stack([ifft2c(scan.kspace)[0].numpy() for scan in scans])
+    headers = [scan.header for scan in scans]
+    formats.write(tmp_path / "s.dcm", images, headers)
+    formats.write(tmp_path / "noref.nii", images, headers)
+    run("dcm2niix", "-f", "scanner", "-o", tmp_path, folder)
+    run("dcm2niix", "-f", "written", "-o", tmp_path, tmp_path / "s.dcm")
+    scanner = nibabel.load(tmp_path / "scanner.nii")
+    voxels = np.random.default_rng(0).integers(1, np.array(scanner.shape) - 1, (3000, 3))
+    expected = scanner.get_fdata()[tuple(voxels.T)]
+    for name in ("noref.nii", "written.nii"):
+        made = nibabel.load(tmp_path / name)
+        there = np.linalg.inv(made.affine) @ scanner.affine @ np.c_[voxels, np.ones(len(voxels))].T
+        values = map_coordinates(made.get_fdata(), there[:3], order=1)
+        np.testing.assert_allclose(values, expected, atol=1e-4 * expected.max())
 
 
 def test_every_slice_lies_where_its_own_header_says(tmp_path: Path) -> None:

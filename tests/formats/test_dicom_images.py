@@ -302,6 +302,31 @@ def test_a_store_keeps_what_images_say_of_themselves(tmp_path: Path) -> None:
         assert not after.mask.all()
 
 
+@pytest.mark.parametrize(
+    "name", ["", "_implicit", "_bigendian", "_padded", "_expb", "_RLE", "_jp2klossless", "_jpeg_ls_lossless"]
+)
+def test_a_scanners_file_is_read_in_every_transfer_syntax(name: str) -> None:
+    """One image as pydicom ships it; a compression is undone or, without a decoder, named."""
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    if not (folder / f"MR_small{name}.dcm").is_file():
+        pytest.skip("this pydicom ships no such file")
+    if (
+        name.startswith("_jp")
+        and not pydicom.pixels.decoders.base.get_decoder(
+            pydicom.dcmread(folder / f"MR_small{name}.dcm").file_meta.TransferSyntaxUID
+        ).is_available
+    ):
+        with pytest.raises(
+            NorefError, match=r"compressed as JPEG.*, which cannot be undone here; decompress"
+        ):
+            formats.read(folder / f"MR_small{name}.dcm")
+        return
+    (scan,) = formats.read(folder / f"MR_small{name}.dcm")
+    stored = pydicom.dcmread(folder / "MR_small.dcm")
+    np.testing.assert_allclose(shown(scan).real, stored.pixel_array, atol=0.01)
+    assert scan.header.spacing[:2] == pytest.approx(tuple(map(float, stored.PixelSpacing)))
+
+
 @pytest.mark.real_data
 def test_a_real_cine_is_sorted_by_place_then_time(real_data: Path) -> None:
     scans = formats.read(real_data / "cardiac_dicom")

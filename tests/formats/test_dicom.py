@@ -81,14 +81,16 @@ def place(file: pydicom.Dataset, row: int, column: int) -> np.ndarray:
 
 @needs("dciodvfy")
 @needs("dcmdump")
+@pytest.mark.filterwarnings("ignore:.*position and orientation in the patient are not known")
 @pytest.mark.parametrize(
     "header",
     [
+        Header(),
         OBLIQUE,
         replace(OBLIQUE, inversion_time=120.0, thickness=None, repetition_time=None, echo_time=None),
         Header(spacing=(1.0, 1.0, 3.0), position=(0.0, 0.0, 0.0), directions=oblique(0, 0, 0)),
     ],
-    ids=["oblique", "inversion", "little known"],
+    ids=["nothing known", "oblique", "inversion", "little known"],
 )
 @pytest.mark.parametrize("patient", [False, True])
 def test_validators_find_no_error(tmp_path: Path, header: Header, patient: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         NorefError: if the file system refuses, as when it is full; what `path` held before is still there.
     """
-    # The suffix stays last: some writers choose their format by it.
-    temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -31,6 +31,39 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Gives a new folder with a temporary name; renames it to `path` once its files are written and flushed.
+
+    Raises:
+        NorefError: if there is anything but an empty folder at `path`, or the file system refuses.
+    """
+    check_free(path)
+    temporary = _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                flush(file)
+            # Replaces an empty folder, and no other.
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def check_free(folder: Path) -> None:
+    """Refuses to write a folder where there is anything but an empty one.
+
+    Raises:
+        NorefError: naming it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
 
 
 def append(path: Path, text: str) -> int:
@@ -56,9 +89,17 @@ def flush(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes left of files that they were writing, in a folder and below."""
-    for path in folder.rglob(f"{_UNFINISHED}*"):
-        path.unlink(missing_ok=True)
+    """Removes what killed processes left of what they were writing, in a folder and below."""
+    for path in list(folder.rglob(f"{_UNFINISHED}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    # The suffix stays last: some writers choose their format by it.
+    return path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
 
 
 def _unwritable(path: Path, error: OSError) -> NorefError:

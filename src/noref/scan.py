@@ -36,18 +36,28 @@ class Header:
     Attributes:
         crop: matrix `(rows, columns)` of the clinical image, after the read-out oversampling is cut off.
         spacing: millimetres between pixels along y and x, and between slices.
+        thickness: millimetres of the slice; None where only the distance between slices is known.
         position: millimetres, LPS, of the centre of the image.
         directions: unit vectors, LPS, along x (columns), along y (rows), and of the slice normal.
         protocol: what the file calls the acquisition.
         acceleration: by parallel imaging, as the file tells it; lines between those may have been filled in.
+        repetition_time: milliseconds.
+        echo_time: milliseconds.
+        inversion_time: milliseconds.
+        flip_angle: degrees.
     """
 
     crop: tuple[int, int] | None = None
     spacing: tuple[float, float, float] | None = None
+    thickness: float | None = None
     position: tuple[float, float, float] | None = None
     directions: tuple[tuple[float, float, float], ...] | None = None
     protocol: str = ""
     acceleration: float = 1.0
+    repetition_time: float | None = None
+    echo_time: float | None = None
+    inversion_time: float | None = None
+    flip_angle: float | None = None
 
 
 @dataclass(frozen=True)

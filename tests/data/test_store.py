@@ -26,7 +26,7 @@ from noref.config import Source, load_config
 from noref.data.dataset import Dataset
 from noref.data.packed import PackedMasks, packed, unpacked
 from noref.data.prepare import Preparation
-from noref.data.store import PreparedDataset, Store
+from noref.data.store import VERSION, PreparedDataset, Store
 from noref.data.storing import begin_store, write_store
 from noref.errors import NorefError
 from noref.scan import Header, Role, Scan
@@ -162,7 +162,10 @@ def test_a_store_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> Non
     manifest = tmp_path / "store" / "store.json"
     content = json.loads(manifest.read_text())
     for change, message in (
-        ({"version": 2}, "store: a store of version 2, and this noref reads up to 1; update"),
+        (
+            {"version": VERSION + 1},
+            f"a store of version {VERSION + 1}, and this noref reads up to {VERSION}; update",
+        ),
         ({"preparation": 3}, "store: damaged or incomplete"),
         ({"role": "other"}, "store: damaged or incomplete"),
     ):

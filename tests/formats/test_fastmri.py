@@ -162,7 +162,9 @@ def test_headers_with_anything_missing_or_absurd_are_read(header: bytes) -> None
 
 
 def test_written_headers_satisfy_the_schema() -> None:
-    geometry = ismrmrd_header.Geometry((2, 13), (12, 10), (1.5, 0.5, 4), "a < b", 2.0)
+    geometry = ismrmrd_header.Geometry(
+        (2, 13), (12, 10), (1.5, 0.5, 4), "a < b", 2.0, 500.0, 12.5, None, 90.0
+    )
     text = ismrmrd_header.build((14, 20), geometry)
     parsed = ismrmrd.xsd.CreateFromDocument(text).encoding[0]
     assert (parsed.encodedSpace.matrixSize.x, parsed.encodedSpace.matrixSize.y) == (20, 14)
@@ -209,9 +211,13 @@ def test_reading_gives_back_what_was_written(
     header = Header(
         crop=(lines, readout - 1),
         spacing=(1.25, 0.5, 4.0),
+        thickness=3.5,
         position=(1.0, -2.0, 3.0),
         directions=((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)),
         protocol="PD & <fat>",
+        repetition_time=2200.0,
+        echo_time=27.5,
+        flip_angle=150.0,
     )
     scans: list[Scan] = []
     for index in range(slices):

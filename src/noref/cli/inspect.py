@@ -70,6 +70,8 @@ def describe(scan: Scan) -> dict[str, str]:
         f"crop {header.crop[0]} × {header.crop[1]}" if header.crop else "",
         "spacing " + " × ".join(f"{mm:.3g}" for mm in header.spacing) + " mm" if header.spacing else "",
         "placed in the scanner" if header.position and header.directions else "",
+        f"TR {header.repetition_time:.4g} ms" if header.repetition_time else "",
+        f"TE {header.echo_time:.4g} ms" if header.echo_time else "",
         f"protocol {header.protocol}" if header.protocol else "",
     ]
     return {

@@ -22,6 +22,9 @@ from noref.data.files import files_of
 from noref.data.shown import cropped, magnitude
 from noref.data.store import is_store
 from noref.errors import NorefError
+from noref.files import check_free
+from noref.formats import dicom
+from noref.formats.dicom import Patient
 from noref.scan import Role, Scan
 from noref.training.distributed import collected, process_group, rank, speaks, world_size
 
@@ -33,8 +36,17 @@ def reconstruct(
     inputs: Annotated[
         list[str], typer.Argument(help="Raw files, and key=value such as mask=lines acceleration=4.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A file, or a folder for several inputs.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="A file, or a folder for several inputs; x.dcm becomes a series."
+        ),
+    ],
     suffix: Annotated[str, typer.Option(help="Of the files in an output folder.")] = ".nii.gz",
+    patient: Annotated[
+        Path | None,
+        typer.Option(help="A DICOM file of the study that written DICOM is to belong to, patient and all."),
+    ] = None,
 ) -> None:
     """Reconstruct raw files with a trained model or a classical method; torchrun shares out their slices."""
     paths, settings = named_paths(*divided(inputs))
@@ -45,12 +57,15 @@ def reconstruct(
             raise NorefError(f"{path}: prepared scans, of a training; name the raw files they were made from")
     files = files_of(paths)
     outputs = _outputs(files, output, suffix)
-    method, base = _method(model)
+    if patient is not None and outputs[0].suffix != dicom.SUFFIX:
+        raise NorefError(f"--patient: only DICOM belongs to one; write {dicom.SUFFIX}")
+    of = None if patient is None else dicom.patient_of(patient)
+    method, base, made = _method(model)
     # What is exchanged are images on the CPU, whatever made them.
     with process_group(torch.device("cpu")):
         for file, target in zip(files, outputs, strict=True):
             scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
-            _write(target, scans, method)
+            _write(target, scans, method, made, of)
             if speaks():
                 print(target)
 
@@ -60,8 +75,9 @@ def _outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     if not suffix.endswith(formats.SUFFIXES):
         raise NorefError(f"--suffix: {suffix!r} is unknown; there are {', '.join(formats.SUFFIXES)}")
     known = output.name.endswith(formats.SUFFIXES)
-    if output.is_dir() or not output.suffix or (len(files) > 1 and not known):
-        outputs = [output / f"{file.stem}{suffix}" for file in files]
+    series = output.suffix == dicom.SUFFIX and len(files) == 1
+    if (output.is_dir() and not series) or not output.suffix or (len(files) > 1 and not known):
+        outputs = [output / f"{formats.name_of(file)}{suffix}" for file in files]
     elif not known:
         raise NorefError(f"{output}: noref writes images as {', '.join(formats.SUFFIXES)}; or name a folder")
     elif len(files) > 1:
@@ -75,28 +91,34 @@ def _outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     over = {path.resolve() for path in outputs} & {file.resolve() for file in (*files, *pairs)}
     if over:
         raise NorefError(f"{over.pop()}: is an input; choose another --output")
+    for path in outputs:
+        if path.suffix == dicom.SUFFIX:
+            check_free(path)
     return outputs
 
 
-def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None]:
-    """How a scan becomes an image, and how the model's scans were read."""
+def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None, str]:
+    """How a scan becomes an image, how the model's scans were read, and the reconstruction's name."""
     if model in CLASSICAL:
         # Without a strength to choose nothing needs to be held out, and a full scan has nothing to spare.
         whole = Source(path=[], holdout=0.0)  # type: ignore[call-arg] # every field has a default
         base = None if CLASSICAL[model].strengths else whole
-        return lambda scan: classical(CLASSICAL[model], scan), base
+        return lambda scan: classical(CLASSICAL[model], scan), base, model
     if not Path(model).exists():
         raise NorefError(f"{model}: neither a folder nor one of {', '.join(CLASSICAL)}")
     trained = api.load(model)
     given = trained.config.data
     base = given.target or given.proxy
+    names = (trained.config.network["name"], trained.config.method["name"])
+    made = "network {} trained by {}".format(*names)
     # A file to reconstruct is what the scanner measured, however the training's scans were undersampled.
-    return trained.reconstruct, None if base is None else base.model_copy(
-        update={"mask": "acquired", "holdout": 0.0}
-    )
+    how = None if base is None else base.model_copy(update={"mask": "acquired", "holdout": 0.0})
+    return trained.reconstruct, how, made
 
 
-def _write(path: Path, scans: Dataset, method: Callable[[Scan], Tensor]) -> None:
+def _write(
+    path: Path, scans: Dataset, method: Callable[[Scan], Tensor], made: str, patient: Patient | None
+) -> None:
     """Every process makes each `world_size()`-th slice; the first one writes them all."""
     images = []
     turns = range(rank(), len(scans), world_size())
@@ -105,7 +127,9 @@ def _write(path: Path, scans: Dataset, method: Callable[[Scan], Tensor]) -> None
         image = method(scan) * scan.scale
         # The phase is kept where there is one map set.
         flat = image[0] if image.shape[0] == 1 else magnitude(image).to(image.dtype)
-        images.append(cropped(flat, scan))
+        images.append((cropped(flat, scan), scan.header, scan.raw))
     if everywhere := collected(images):
         slices = [everywhere[index % world_size()][index // world_size()] for index in range(len(scans))]
-        formats.write(path, torch.stack(slices), scans[0].header)
+        stack, headers, raw = zip(*slices, strict=True)
+        made = made if all(raw) else f"{made}, from k-space that is not raw"
+        formats.write(path, torch.stack(stack), headers, made=made, patient=patient)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from noref.data.simulate import prospective, simulate_data
-from noref.errors import NorefError
+from noref.files import check_free
 from noref.formats import fastmri
 
 MIN_ACS = 12
@@ -62,8 +62,7 @@ def simulate(
     first: Annotated[int, typer.Option(min=1, help="Number of the first subject.")] = 1,
 ) -> None:
     """Simulate scans of phantoms: moving coils, noise, k-space from a finer grid, one file a subject."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise NorefError(f"{out}: already holds files; name a new folder, or empty this one")
+    check_free(out)
     made = simulate_data(
         anatomy,
         scans=scans,

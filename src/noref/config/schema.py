@@ -18,9 +18,9 @@ class Source(Preparation):
 
     Attributes:
         path: a file, a folder, a pattern, or a list of these.
-        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`.
+        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`; or `cmrxrecon`.
         key: the variable in `.npz` and `.mat` files.
-        domain: `kspace`, or `image` for arrays of images.
+        domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.

@@ -11,13 +11,19 @@ from pathlib import Path
 from noref.errors import NorefError
 from noref.formats import Domain, Slices, read
 from noref.formats.base import OnDemand
+from noref.formats.cmrxrecon import mask_of
+from noref.formats.dicom_images import is_series
 from noref.scan import Scan
 
-_SUFFIXES = {".h5", ".hdf5", ".hdr", ".npy", ".npz", ".mat"}
+_RAW = (".h5", ".hdf5", ".hdr", ".mat", ".npy", ".npz")
+_IMAGES = (".nii", ".nii.gz")
 
 
 def files_of(path: str | Sequence[str]) -> list[Path]:
     """The files that a path, a folder, a pattern, or a list of these names, in the order of their names.
+
+    In a folder without raw files, its images: NIfTI files, and folders of DICOM series, which stand for their
+    files. Mask files that belong to files of CMRxRecon are left out.
 
     Raises:
         NorefError: if there are none.
@@ -27,16 +33,32 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
         # Shells leave the ~ of `path=~/scans` alone.
         one = str(Path(given).expanduser())
         if Path(one).is_dir():
-            matches = [p for p in Path(one).iterdir() if p.suffix in _SUFFIXES and not p.name.startswith(".")]
+            matches = _inside(Path(one))
         elif glob.has_magic(one) and not Path(one).exists():
             named = map(Path, glob.glob(one, recursive=True))  # noqa: PTH207 - may be absolute
-            matches = [path for path in named if path.is_file()]
+            matches = _without_masks([path for path in named if path.is_file() or is_series(path)])
         else:
             matches = [Path(one)]
         if not matches:
-            raise NorefError(f"{one}: no scans there; noref reads {', '.join(sorted(_SUFFIXES))}")
+            raise NorefError(f"{one}: no scans there; noref reads {', '.join((*_RAW, *_IMAGES))} and DICOM")
         found += sorted(matches)
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    there = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    # Reconstructions that were written beside the raw files are no scans.
+    raw = _without_masks([path for path in there if path.name.endswith(_RAW)])
+    if raw:
+        return raw
+    if is_series(folder):
+        return [folder]
+    return [path for path in there if path.name.endswith(_IMAGES) or is_series(path)]
+
+
+def _without_masks(paths: list[Path]) -> list[Path]:
+    masks = {mask_of(path) for path in paths if path.suffix == ".mat"}
+    return [path for path in paths if path not in masks]
 
 
 class Scans(OnDemand):

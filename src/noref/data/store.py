@@ -29,7 +29,7 @@ from noref.errors import NorefError
 from noref.formats.base import OnDemand, damaged
 from noref.scan import Role, Scan
 
-VERSION = 1
+VERSION = 2
 """Of the layout."""
 
 MANIFEST, INDEX, UNFINISHED = "store.json", "index.npz", "preparing.json"

@@ -18,7 +18,7 @@ from noref.data.prepare import Preparation
 from noref.data.record import ALIGNED, get, put
 from noref.data.store import INDEX, MANIFEST, UNFINISHED, VERSION, digest_of, volume_path
 from noref.errors import NorefError
-from noref.files import sweep, whole
+from noref.files import check_free, sweep, whole
 from noref.scan import Role, Scan
 from noref.version import __version__
 
@@ -86,8 +86,7 @@ def begin_store(folder: Path, how: Preparation, role: Role, ids: Sequence[str] =
             raise NorefError(f"{folder}: begun with other scans or settings; give those, or another folder")
         sweep(folder)
         return stamp
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
+    check_free(folder)
     stamp = secrets.token_hex(ALIGNED // 2)
     with whole(file) as temporary:
         temporary.write_text(json.dumps({"stamp": stamp, **begun}, indent=1) + "\n", encoding="utf-8")

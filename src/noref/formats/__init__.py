@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.files import whole
-from noref.formats import arrays, bart, fastmri, nifti, png
+from noref.formats import arrays, bart, cmrxrecon, dicom, dicom_images, fastmri, geometry, nifti, png
 from noref.formats.arrays import Domain
-from noref.formats.base import Slices, damaged
+from noref.formats.base import Slices, damaged, name_of
 from noref.scan import Header, Role
 
-SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png")
+SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm")
 """What `write` can write."""
 
-__all__ = ["SUFFIXES", "Domain", "Slices", "read", "write"]
+__all__ = ["SUFFIXES", "Domain", "Slices", "name_of", "read", "write"]
 
 
 def read(
@@ -34,19 +35,21 @@ def read(
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
-    fastMRI HDF5 and BART's cfl/hdr say themselves what their axes are. Other arrays (`.npy`, `.npz`, `.mat`
-    of any version, other HDF5) need `axes`, except plain matrices; an HDF5 file is one of these if it is
-    MATLAB's, or if `axes`, `key` or images are asked for.
+    fastMRI HDF5, BART's cfl/hdr, DICOM and NIfTI say themselves what their axes are. Other arrays (`.npy`,
+    `.npz`, `.mat` of any version, other HDF5) need `axes`, except plain matrices and what is like nothing but
+    CMRxRecon's files; an HDF5 file is one of these if it is MATLAB's, or if `axes`, `key` or images are asked
+    for. DICOM and NIfTI hold images, whose k-space is made and marked as not raw, whatever the domain.
 
     Args:
-        path: of the file; for BART with or without a suffix.
+        path: of the file; for BART with or without a suffix; for DICOM also the folder of a series.
         axes: names of the array's axes, such as `"coils,kx,ky"` or `"slice,y,x"`: `coils`, `ky`, `kx` (`y`,
             `x` for images), `slice`, `set`, and `-` for one whose first entry alone is wanted. In the order
-            that NumPy shows, for `.mat` files the order that MATLAB shows.
+            that NumPy shows, for `.mat` files the order that MATLAB shows. `"cmrxrecon"` for a `.mat` file
+            of CMRxRecon.
         key: which array of the file; may be left out if only one has two axes or more.
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
         role: what the scans are to the training.
-        mask_key: the array that holds the mask, Ω.
+        mask_key: the array that holds the mask, Ω; for CMRxRecon the file that does.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
@@ -55,16 +58,44 @@ def read(
     path = Path(path)
     if bart.header_of(path) or path.suffix == ".cfl":
         return bart.read(path, axes=axes, domain=domain, role=role)
+    if path.is_dir() and not dicom_images.is_series(path):
+        raise NorefError(f"{path}: is a folder without DICOM images; name the files in it")
     if path.is_dir():
-        raise NorefError(f"{path}: is a folder; name the files in it")
+        return _read_dicom(path, role, axes or key or mask_key)
     if not path.is_file():
         raise NorefError(f"{path}: not found; check the path")
     if path.stat().st_size == 0:
         raise NorefError(f"{path}: is empty; copy or export it again")
+    if _begins(path, dicom_images.is_dicom):
+        return _read_dicom(path, role, axes or key or mask_key)
+    if _begins(path, nifti.is_nifti):
+        if key or mask_key:
+            raise NorefError(f"{path}: a NIfTI volume has no {key or mask_key}; leave out key and mask_key")
+        return nifti.read(path, axes=axes, role=role)
     source = _source(path)
+    if isinstance(source, arrays.Hdf5 | arrays.Mat5) and domain == "kspace":
+        matlab = not isinstance(source, arrays.Hdf5) or source.matlab
+        known = matlab and axes is None and key is None and cmrxrecon.recognised(source)
+        if known or axes == cmrxrecon.LAYOUT:
+            mask = None if mask_key is None else Path(mask_key)
+            return cmrxrecon.read(source, key=known or key, role=role, mask=mask)
     if isinstance(source, arrays.Hdf5) and not source.matlab and not (axes or key or domain == "image"):
         return fastmri.FastmriSlices(path, role=role, mask_key=mask_key or "mask")
     return arrays.read(source, axes=axes, key=key, domain=domain, role=role, mask_key=mask_key)
+
+
+def _begins(path: Path, judged: Callable[[Path], bool]) -> bool:
+    """Whether a file is of a kind that its first bytes tell."""
+    try:
+        return judged(path)
+    except OSError as error:
+        raise damaged(path, error) from error
+
+
+def _read_dicom(path: Path, role: Role, asked: str | None) -> Slices:
+    if asked:
+        raise NorefError(f"{path}: DICOM says itself what its axes are; leave out axes, key and mask_key")
+    return dicom_images.read(path, role=role)
 
 
 def _source(path: Path) -> arrays.Source:
@@ -82,22 +113,34 @@ def _source(path: Path) -> arrays.Source:
         return arrays.Npz(path)
     if start.startswith(b"MATLAB 5"):
         return arrays.Mat5(path)
-    raise NorefError(f"{path}: of no known format; noref reads fastMRI HDF5, BART cfl, .mat, .npy and .npz")
+    raise NorefError(
+        f"{path}: of no known format; noref reads fastMRI HDF5, BART cfl, .mat, .npy, .npz, DICOM and NIfTI"
+    )
 
 
-def write(path: Path | str, images: Tensor | NDArray[Any], header: Header | None = None) -> None:
+def write(
+    path: Path | str,
+    images: Tensor | NDArray[Any],
+    header: Header | Sequence[Header] | None = None,
+    *,
+    made: str = "",
+    patient: dicom.Patient | None = None,
+) -> None:
     """Writes images in the format that the suffix names, all of the file or nothing.
 
-    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz` and `.png` hold magnitudes; `.npy` and `.cfl` keep
-    the phase.
+    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy` and
+    `.cfl` keep the phase. `.dcm` is a new folder with a file a slice.
 
     Args:
         path: of the file; its folder is made if need be.
         images: `(slices, y, x)` or `(y, x)`.
-        header: geometry of the first slice.
+        header: geometry of the first slice, or of every slice.
+        made: what reconstructed the images; DICOM and NIfTI say so.
+        patient: from `dicom.patient_of`, to whom DICOM is to belong; else it belongs to nobody.
 
     Raises:
-        NorefError: if the suffix is not known, the images are of another shape, or writing fails.
+        NorefError: if the suffix is not known, the images are of another shape, there are other slices than
+            headers, or writing fails.
     """
     path = Path(path)
     array = images.detach().cpu().resolve_conj().numpy() if isinstance(images, Tensor) else images
@@ -105,15 +148,19 @@ def write(path: Path | str, images: Tensor | NDArray[Any], header: Header | None
         array = array[None]
     if array.ndim != 3:
         raise NorefError(f"{path}: images of {array.shape} cannot be written; expected (slices, y, x)")
-    header = header or Header()
+    headers = geometry.headers_of(header or Header(), len(array))
+    if len(headers) != len(array):
+        raise NorefError(f"{path}: {len(headers)} headers for {len(array)} slices; give one for each")
     if path.name.endswith((".nii", ".nii.gz")):
-        nifti.write(path, array, header)
+        nifti.write(path, array, headers, made=made)
     elif path.suffix == ".h5":
-        fastmri.write_images(path, array, acquisition=header.protocol)
+        fastmri.write_images(path, array, acquisition=headers[0].protocol)
     elif path.suffix == ".png":
         png.write(path, array)
     elif path.suffix == ".cfl":
         bart.write_images(path, array)
+    elif path.suffix == dicom.SUFFIX:
+        dicom.write(path, array, headers, made=made, patient=patient)
     elif path.suffix == ".npy":
         with whole(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from noref.errors import NorefError
-from noref.formats.base import Slices, damaged, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.base import Slices, damaged, name_of, numeric, opened, sampled, scan_id, to_kspace
 from noref.physics import fft2c
 from noref.scan import Role, Scan
 
@@ -172,7 +172,7 @@ class ArraySlices(Slices):
         self.format = source.format
         self.mask_key = mask_key
         self.mask_axes = () if mask_key is None else self._fit_mask(source.shapes()[mask_key])
-        stem = source.path.stem
+        stem = name_of(source.path)
         sets = [stem] if "set" not in axes else [f"{stem}.{i}" for i in range(self.sizes["set"])]
         slices = range(self.sizes.get("slice", 1))
         super().__init__(source.path, [scan_id(stem, scan, i) for scan in sets for i in slices], role)
@@ -182,10 +182,15 @@ class ArraySlices(Slices):
         at = dict(zip(("set", "slice"), divmod(index, self.sizes.get("slice", 1)), strict=True))
         wanted = ("coils", *PLANE[self.domain])
         plane = self._plane(self.key, self.axes, at, wanted)
-        kspace = to_kspace(plane if "coils" in self.axes else plane[None], where)
+        if "coils" not in self.axes:
+            plane = plane[None]
         if self.domain == "image":
-            kspace = fft2c(kspace)
-        measured = mask = sampled(kspace)
+            kspace = fft2c(to_kspace(plane, where, "the image"))
+            # All of it is made alike; where it is zero, the image is.
+            measured = mask = torch.ones(kspace.shape[-2:], dtype=torch.bool)
+        else:
+            kspace = to_kspace(plane, where)
+            measured = mask = sampled(kspace)
         if self.mask_key is not None:
             plane = self._plane(self.mask_key, self.mask_axes, at, PLANE[self.domain]) != 0
             mask = torch.from_numpy(plane).reshape(-1, 1 if plane.ndim == 1 else kspace.shape[-1])
@@ -265,11 +270,18 @@ def read(
     for name in (key, mask_key):
         if name is not None and name not in shapes:
             raise NorefError(f"{source.path}: holds no {name}; it has {_listed(shapes)}")
-    names = _parse(source.path, key, shapes[key], axes, domain)
+    names = parse_axes(source.path, key, shapes[key], axes, domain)
     return ArraySlices(source, key, names, domain, role, mask_key)
 
 
-def _parse(path: Path, key: str, shape: tuple[int, ...], axes: str | None, domain: Domain) -> tuple[str, ...]:
+def parse_axes(
+    path: Path, key: str, shape: tuple[int, ...], axes: str | None, domain: Domain
+) -> tuple[str, ...]:
+    """The names of an array's axes.
+
+    Raises:
+        NorefError: if they are not given where they have to be, unknown, or do not fit the shape.
+    """
     plane = PLANE[domain]
     if axes is None:
         if len(shape) != 2:

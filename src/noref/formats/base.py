@@ -81,6 +81,13 @@ def scan_id(subject: str, scan: str, index: int) -> str:
     return f"{subject.replace('/', '_')}/{scan.replace('/', '_')}/{index:03d}"
 
 
+def name_of(path: Path) -> str:
+    """The name of a file without its suffix, `.nii.gz` being one; of a folder all of it but for `.dcm`."""
+    if path.is_dir():
+        return path.resolve().name.removesuffix(".dcm")
+    return Path(path.name.removesuffix(".gz")).stem if path.name.endswith(".nii.gz") else path.stem
+
+
 def damaged(path: Path, error: Exception) -> NorefError:
     """What to raise when a file has the signature of its format but cannot be read."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -114,8 +121,13 @@ def as_complex64(array: NDArray[Any]) -> NDArray[np.complex64]:
     return np.array(array, np.complex64, order="C")
 
 
-def to_kspace(array: NDArray[Any], where: str) -> Tensor:
-    """k-space as complex64, refused where nobody could learn from it.
+def to_kspace(array: NDArray[Any], where: str, what: str = "k-space") -> Tensor:
+    """k-space as complex64, or the image that it is made of, refused where nobody could learn from it.
+
+    Args:
+        array: real, complex or compound.
+        where: the file and slice, for complaints.
+        what: it is.
 
     Raises:
         NorefError: if it holds NaN or infinity, or nothing but zeros.
@@ -125,9 +137,9 @@ def to_kspace(array: NDArray[Any], where: str) -> Tensor:
     # A sum is finite and not zero only of values that are; the rest is looked at one by one.
     total = float(values.sum())
     if not math.isfinite(total) and not torch.isfinite(values).all():
-        raise NorefError(f"{where}: k-space holds NaN or infinity; leave this slice out or export it again")
+        raise NorefError(f"{where}: {what} holds NaN or infinity; leave this slice out or export it again")
     if total == 0 and not kspace.any():
-        raise NorefError(f"{where}: k-space is all zeros; leave this slice out or export it again")
+        raise NorefError(f"{where}: {what} is all zeros; leave this slice out or export it again")
     return kspace
 
 

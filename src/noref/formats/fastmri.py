@@ -3,7 +3,8 @@
 `kspace` is `(slices, coils, readout, phase)`, of one coil also `(slices, readout, phase)`; scans have the
 read-out last, so every plane is transposed on the way in and out. Added by noref, all optional:
 `kspace_clean` like `kspace`; `maps (slices, sets, coils, readout, phase)`; masks with more axes than
-`(phase,)`, named by the attribute `axes` of the data set; the attributes `raw`, `position`, `directions`.
+`(phase,)`, named by the attribute `axes` of the data set; the attributes `raw`, `position`, `directions`,
+`thickness`.
 """
 
 from __future__ import annotations
@@ -130,13 +131,16 @@ class FastmriSlices(Slices):
 
     def _header(self, file: h5py.File, index: int) -> Header:
         position, directions = file.attrs.get("position"), file.attrs.get("directions")
+        thickness = file.attrs.get("thickness")
         return Header(
             crop=self.geometry.crop,
             spacing=self.geometry.spacing,
+            thickness=None if thickness is None else float(thickness),
             position=None if position is None else _vector(position[index]),
             directions=None if directions is None else tuple(_vector(axis) for axis in directions),
             protocol=self.protocol or self.geometry.protocol,
             acceleration=self.geometry.acceleration,
+            **{name: getattr(self.geometry, name) for name in ismrmrd_header.SEQUENCE.values()},
         )
 
 
@@ -254,10 +258,17 @@ def _put_header(path: Path, file: h5py.File, scan: Scan) -> None:
         raise NorefError(f"{path}: {scan.id} has padding other than whole lines at the edges of k-space")
     header = scan.header
     geometry = ismrmrd_header.Geometry(
-        (left, right), header.crop, header.spacing, header.protocol, header.acceleration
+        (left, right),
+        header.crop,
+        header.spacing,
+        header.protocol,
+        header.acceleration,
+        **{name: getattr(header, name) for name in ismrmrd_header.SEQUENCE.values()},
     )
     file["ismrmrd_header"] = ismrmrd_header.build(scan.shape, geometry)
     file.attrs.update({"acquisition": header.protocol, "patient_id": scan.subject, "raw": scan.raw})
+    if header.thickness is not None:
+        file.attrs["thickness"] = header.thickness
     if header.directions is not None:
         file.attrs["directions"] = np.array(header.directions)
 

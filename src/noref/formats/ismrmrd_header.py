@@ -23,6 +23,10 @@ class Geometry:
         spacing: millimetres between pixels along y and x, and between slices; None if not all are known.
         protocol: the name of the protocol, or "".
         acceleration: of the phase-encode lines by parallel imaging: above 1, a full k-space was filled in.
+        repetition_time: milliseconds; the first of several, as all that follow.
+        echo_time: milliseconds.
+        inversion_time: milliseconds.
+        flip_angle: degrees.
     """
 
     sampled_lines: tuple[int, int]
@@ -30,6 +34,19 @@ class Geometry:
     spacing: tuple[float, float, float] | None = None
     protocol: str = ""
     acceleration: float = 1.0
+    repetition_time: float | None = None
+    echo_time: float | None = None
+    inversion_time: float | None = None
+    flip_angle: float | None = None
+
+
+SEQUENCE = {
+    "TR": "repetition_time",
+    "TE": "echo_time",
+    "TI": "inversion_time",
+    "flipAngle_deg": "flip_angle",
+}
+"""Elements of `sequenceParameters` in the order of the schema, and the names of `Geometry` for them."""
 
 
 def parse(text: bytes | str, shape: tuple[int, int]) -> Geometry:
@@ -48,8 +65,8 @@ def parse(text: bytes | str, shape: tuple[int, int]) -> Geometry:
     except (ElementTree.ParseError, TypeError):
         return Geometry((0, lines))
 
-    def number(path: str) -> float | None:
-        found = root.findtext("/".join(f"{{*}}{tag}" for tag in f"encoding/{path}".split("/")))
+    def number(path: str, parent: str = "encoding") -> float | None:
+        found = root.findtext("/".join(f"{{*}}{tag}" for tag in f"{parent}/{path}".split("/")))
         try:
             value = float(found or "")
         except ValueError:
@@ -74,6 +91,7 @@ def parse(text: bytes | str, shape: tuple[int, int]) -> Geometry:
         spacing=(y, x, z) if y > 0 and x > 0 and z > 0 else None,
         protocol=root.findtext("{*}measurementInformation/{*}protocolName") or "",
         acceleration=number("parallelImaging/accelerationFactor/kspace_encoding_step_1") or 1.0,
+        **{name: number(tag, "sequenceParameters") for tag, name in SEQUENCE.items()},
     )
 
 
@@ -92,6 +110,9 @@ def build(shape: tuple[int, int], geometry: Geometry) -> str:
         "</parallelImaging>"
     )
 
+    timing = {tag: getattr(geometry, name) for tag, name in SEQUENCE.items()}
+    sequence = "".join(f"<{tag}>{value}</{tag}>" for tag, value in timing.items() if value is not None)
+
     def space(matrix: tuple[int, int]) -> str:
         (y, x), (step_y, step_x, step_z) = matrix, spacing
         return (
@@ -109,5 +130,6 @@ def build(shape: tuple[int, int], geometry: Geometry) -> str:
         f"<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>{right - left - 1}</maximum>"
         f"<center>{shape[0] // 2 - left}</center></kspace_encoding_step_1></encodingLimits>"
         f"<trajectory>cartesian</trajectory>{parallel if geometry.acceleration > 1 else ''}</encoding>"
+        f"{f'<sequenceParameters>{sequence}</sequenceParameters>' if sequence else ''}"
         "</ismrmrdHeader>"
     )

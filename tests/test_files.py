@@ -1,0 +1,56 @@
+"""Files and folders are whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from noref.errors import NorefError
+from noref.files import check_free, sweep, whole, whole_folder
+
+
+def test_a_folder_appears_with_all_its_files(tmp_path: Path) -> None:
+    for path in (tmp_path / "new" / "a", tmp_path / "empty"):
+        if path.name == "empty":
+            path.mkdir()
+        with whole_folder(path) as temporary:
+            (temporary / "one").write_text("1")
+            assert not (path / "one").exists()
+        assert [file.name for file in path.iterdir()] == ["one"]
+        assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_folder_that_fails_is_not_there(tmp_path: Path) -> None:
+    def fail(error: Exception) -> None:
+        with whole_folder(tmp_path / "a") as temporary:
+            (temporary / "one").write_text("1")
+            raise error
+
+    for error, expected in ((ValueError("mine"), ValueError), (OSError(28, "No space left"), NorefError)):
+        with pytest.raises(expected):
+            fail(error)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_hold_something_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine").write_text("mine")
+    (tmp_path / "b").write_text("mine")
+    for name in ("a", "b"):
+        with pytest.raises(NorefError, match=f"{name}: already holds files"), whole_folder(tmp_path / name):
+            pytest.fail("nothing is to be written")
+        with pytest.raises(NorefError, match="already holds files"):
+            check_free(tmp_path / name)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "a/mine", "b"]
+
+
+def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("1")
+    # As a process that is killed inside leaves them.
+    file, folder = whole(tmp_path / "x.h5"), whole_folder(tmp_path / "deep" / "x.dcm")
+    file.__enter__().write_text("half")
+    (folder.__enter__() / "0001.dcm").write_text("half")
+    assert len(list(tmp_path.rglob("*"))) == 5
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "kept"]

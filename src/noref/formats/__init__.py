@@ -12,15 +12,16 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.files import whole
-from noref.formats import arrays, bart, fastmri, nifti, png
+from noref.formats import arrays, bart, fastmri, ismrmrd, mrd_writing, nifti, png
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged
+from noref.formats.ismrmrd import Averages
 from noref.scan import Header, Role
 
-SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png")
+SUFFIXES = (".mrd", ".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png")
 """What `write` can write."""
 
-__all__ = ["SUFFIXES", "Domain", "Slices", "read", "write"]
+__all__ = ["SUFFIXES", "Averages", "Domain", "Slices", "read", "write"]
 
 
 def read(
@@ -31,12 +32,13 @@ def read(
     domain: Domain = "kspace",
     role: Role = Role.TARGET,
     mask_key: str | None = None,
+    averages: Averages = "mean",
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
-    fastMRI HDF5 and BART's cfl/hdr say themselves what their axes are. Other arrays (`.npy`, `.npz`, `.mat`
-    of any version, other HDF5) need `axes`, except plain matrices; an HDF5 file is one of these if it is
-    MATLAB's, or if `axes`, `key` or images are asked for.
+    fastMRI and ISMRMRD HDF5 and BART's cfl/hdr say themselves what their axes are. Other arrays (`.npy`,
+    `.npz`, `.mat` of any version, other HDF5) need `axes`, except plain matrices; an HDF5 file is one of
+    these if it is MATLAB's, or if `axes`, `key` or images are asked for.
 
     Args:
         path: of the file; for BART with or without a suffix.
@@ -47,6 +49,7 @@ def read(
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
         role: what the scans are to the training.
         mask_key: the array that holds the mask, Ω.
+        averages: of ISMRMRD, "mean", or "apart" for averages as scans of their own.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
@@ -63,6 +66,8 @@ def read(
         raise NorefError(f"{path}: is empty; copy or export it again")
     source = _source(path)
     if isinstance(source, arrays.Hdf5) and not source.matlab and not (axes or key or domain == "image"):
+        if ismrmrd.is_ismrmrd(path):
+            return ismrmrd.IsmrmrdSlices(path, role=role, averages=averages)
         return fastmri.FastmriSlices(path, role=role, mask_key=mask_key or "mask")
     return arrays.read(source, axes=axes, key=key, domain=domain, role=role, mask_key=mask_key)
 
@@ -82,14 +87,16 @@ def _source(path: Path) -> arrays.Source:
         return arrays.Npz(path)
     if start.startswith(b"MATLAB 5"):
         return arrays.Mat5(path)
-    raise NorefError(f"{path}: of no known format; noref reads fastMRI HDF5, BART cfl, .mat, .npy and .npz")
+    raise NorefError(
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, BART cfl, .mat, .npy and .npz"
+    )
 
 
 def write(path: Path | str, images: Tensor | NDArray[Any], header: Header | None = None) -> None:
     """Writes images in the format that the suffix names, all of the file or nothing.
 
-    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz` and `.png` hold magnitudes; `.npy` and `.cfl` keep
-    the phase.
+    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz` and `.png` hold magnitudes; `.npy`, `.cfl` and
+    `.mrd` or `.mrd.h5` (ISMRMRD) keep the phase.
 
     Args:
         path: of the file; its folder is made if need be.
@@ -108,6 +115,8 @@ def write(path: Path | str, images: Tensor | NDArray[Any], header: Header | None
     header = header or Header()
     if path.name.endswith((".nii", ".nii.gz")):
         nifti.write(path, array, header)
+    elif path.name.endswith((".mrd", ".mrd.h5")):
+        mrd_writing.write_images(path, array, header)
     elif path.suffix == ".h5":
         fastmri.write_images(path, array, acquisition=header.protocol)
     elif path.suffix == ".png":

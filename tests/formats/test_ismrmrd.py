@@ -232,12 +232,19 @@ def test_a_calibration_scan_serves_every_repetition_of_its_slice(tmp_path: Path)
 
 def test_interleaved_repetitions_calibrate_each_other(tmp_path: Path) -> None:
     values = kspace(2, 8, 12)
-    made = [one for r in range(4) for one in lines(values, rows=list(range(r % 2, 8, 2)), repetition=r)]
+    made = [
+        one for r in range(4) for one in lines((r + 1) * values, rows=list(range(r % 2, 8, 2)), repetition=r)
+    ]
     header = xml(space((12, 8, 1), limits=(0, 7, 4), calibration="interleaved"))
-    for scan in read(write(tmp_path / "a.h5", made, header)):
+    scans = read(write(tmp_path / "a.h5", made, header))
+    for number, scan in enumerate(scans, 1):
         assert scan.acceleration == 2
         assert scan.calibration is not None
-        torch.testing.assert_close(scan.calibration, torch.from_numpy(values))
+        # Of its own lines there is one other repetition, of the others the mean of two.
+        expected = values.copy()
+        expected[:, 1 - number % 2 :: 2] *= (number + 1) % 4 + 1
+        expected[:, number % 2 :: 2] *= 3 if number % 2 else 2
+        torch.testing.assert_close(scan.calibration, torch.from_numpy(expected))
 
 
 def test_a_calibration_scan_of_another_encoding_is_brought_to_the_field_of_view(tmp_path: Path) -> None:

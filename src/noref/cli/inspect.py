@@ -48,11 +48,11 @@ def inspect(
         slices = formats.read(path, axes=axes, key=key, domain=domain, mask_key=mask_key)
         middle = len(slices) // 2
         scan = slices[middle]
+        if picture is not None and scan.trajectory is not None:
+            raise NorefError(f"{path}: sampled off the Cartesian grid; inspect it without --picture")
         _show(console, path, {**describe_file(slices, middle), **describe(scan)})
         if picture is None:
             continue
-        if scan.trajectory is not None:
-            raise NorefError(f"{path}: sampled off the Cartesian grid; inspect it without --picture")
         rows.append(np.concatenate([png.grey(zero_filled(scan).numpy()), _mask_picture(scan)], axis=1))
     if picture is not None:
         png.save(picture, _stacked(rows))

@@ -18,7 +18,7 @@ from noref.formats.base import Slices, damaged
 from noref.formats.ismrmrd import Averages
 from noref.scan import Header, Role
 
-SUFFIXES = (".mrd", ".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png")
+SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".mrd")
 """What `write` can write."""
 
 __all__ = ["SUFFIXES", "Averages", "Domain", "Slices", "read", "write"]

@@ -78,13 +78,13 @@ class IsmrmrdSlices(Slices):
             measurements = [_measurement(path, file, name) for name in _groups(file) if _data(file, name)]
         # Scanners keep noise scans in a measurement of their own.
         spare = next((m for m in measurements if m.noise is not None), None)
-        self._measurements = {m.group: m for m in measurements}
+        found = [(one, frames(one.table, one.header, apart=averages == "apart")) for one in measurements]
+        several = sum(bool(own) for _, own in found) > 1
         self._frames: list[tuple[Measurement, Measurement | None, Frame]] = []
         ids = []
-        several = sum(bool(frames(m.table, m.header)) for m in measurements) > 1
-        for one in measurements:
+        for one, own in found:
             noise = one if one.noise is not None else spare
-            for frame in frames(one.table, one.header, apart=averages == "apart"):
+            for frame in own:
                 _check(path, one, noise, frame)
                 self._frames.append((one, noise, frame))
                 parts = (path.stem, one.group.replace("/", ".") if several else "", frame.name)
@@ -97,8 +97,7 @@ class IsmrmrdSlices(Slices):
     def _read(self, index: int) -> Scan:
         one, noise, frame = self._frames[index]
         table = one.table[frame.imaging]
-        number = int(table["encoding_space_ref"][0])
-        space = one.header.space(number)
+        space = one.header.space(int(table["encoding_space_ref"][0]))
         with opened(self.path) as file:
             data = _data(file, one.group)
             samples = read_samples(self.path, data, one.table, frame.imaging)
@@ -108,7 +107,7 @@ class IsmrmrdSlices(Slices):
             else:
                 positions = read_trajectory(self.path, data, one.table, frame.imaging)
                 kspace, count, trajectory = _spokes(self.path, table, samples, positions, space)
-            calibration = self._calibration(data, one, frame, space) if len(frame.calibration) else None
+            calibration = self._calibration(data, one, frame, space)
         measured = torch.from_numpy(count > 0)
         return Scan(
             id=self.ids[index],
@@ -118,23 +117,28 @@ class IsmrmrdSlices(Slices):
             padding=padding(measured, space) if trajectory is None else None,
             trajectory=trajectory,
             calibration=calibration,
-            noise_cov=None if noise is None else _noise_of(noise, table, count),
+            noise_cov=None if noise is None else noise_in_image(noise, table, count),
             role=self.role,
             header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
         )
 
     def _calibration(self, data: Any, one: Measurement, frame: Frame, space: EncodingSpace) -> Tensor | None:
         """The fully sampled centre of the slice's calibration scan, brought to the image's field of view."""
+        if not len(frame.calibration):
+            return None
         table = one.table[frame.calibration]
         own = one.header.space(int(table["encoding_space_ref"][0]))
+        if own.trajectory not in CARTESIAN:
+            return None
         samples = read_samples(self.path, data, one.table, frame.calibration)
         kspace, count = grid(self.path, table, samples, *places(self.path, table, own))
         block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
         if 0 in block.shape:
             return None
-        if own.encoded.view == space.encoded.view or 0 in (*own.encoded.view[:2], *space.encoded.view[:2]):
-            return block
-        return in_view(block, own, space)
+        mine, wanted = (part.encoded.view[:2] for part in (own, space))
+        if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
+            wanted = space.recon.view[:2]
+        return block if mine == wanted or 0 in (*mine, *wanted) else in_view(block, mine, wanted)
 
 
 def _groups(file: h5py.File) -> list[str]:
@@ -160,7 +164,8 @@ def _measurement(path: Path, file: h5py.File, group: str) -> Measurement:
     data = _data(file, group)
     table = read_table(path, data)
     place = file[group] if group else file
-    header = parse(bytes(place["xml"][0])) if "xml" in place and len(place["xml"]) else MrdHeader()
+    texts = np.ravel(place["xml"][()]).tolist() if "xml" in place else []
+    header = parse(bytes(texts[0])) if texts else MrdHeader()
     if header is None:
         warnings.warn(
             f"{path}: its header is no XML; matrix and centre are taken from the data", stacklevel=2
@@ -221,8 +226,8 @@ def _spokes(
     return kspace, count, torch.from_numpy(trajectory * cycles(path, trajectory, space))
 
 
-def _noise_of(noise: Measurement, table: Table, count: NDArray[np.intp]) -> Tensor | None:
-    """Covariance of the noise in k-space, from that of the noise scans.
+def noise_in_image(noise: Measurement, table: Table, count: NDArray[np.intp]) -> Tensor | None:
+    """Covariance of the noise in k-space, complex64 `(coils, coils)`, from that of the noise scans.
 
     `Σ_noise · τ_noise / (τ b) · mean(1/n)`, with the dwell times τ, the receiver's relative noise bandwidth b
     and n averages of a sample (Kellman and McVeigh, MRM 54 (2005), for the first two).

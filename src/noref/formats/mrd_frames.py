@@ -44,7 +44,8 @@ def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Fram
     Lines that are for calibration alone join the image they were measured with. They stay apart where the
     header says that they are separate, or a line of the image is in the same place: then, and for scans
     without calibration lines beside others that have some, they are the slice's calibration scan. Where
-    calibration is interleaved, that is the mean of all scans of the slice.
+    calibration is interleaved, that is the mean of all other scans of the slice: not of this one, parts of
+    which may have to stay hidden.
 
     Args:
         table: headers of all read-outs.
@@ -58,8 +59,9 @@ def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Fram
     keys = np.stack([table[name] for name in (*names, "slice")], axis=1)
     varying = [i for i, name in enumerate(names) if len(np.unique(table[name][useful & ~alone])) > 1]
     found = []
-    for key in np.unique(keys[useful & ~alone], axis=0):
-        mine = (keys == key).all(1)
+    unique, of = np.unique(keys, axis=0, return_inverse=True)
+    for number in np.unique(of[useful & ~alone]):
+        key, mine = unique[number], of == number
         space, slice_ = header.space(int(key[0])), int(key[-1])
         imaging, own = np.flatnonzero(mine & useful & ~alone), np.flatnonzero(mine & alone)
         here = table["slice"] == slice_
@@ -68,10 +70,13 @@ def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Fram
             imaging = np.union1d(imaging, own)
         elif (calibrating & here).any():
             if len(own) or not (calibrating & mine).any():
-                calibration = _one_scan(keys, alone if (alone & here).any() else calibrating, here, key)
+                kind = here & (alone if (alone & here).any() else calibrating)
+                # With this scan, or else with the first.
+                with_ = number if len(own) else of[kind].min()
+                calibration = np.flatnonzero(kind & (of == with_))
         elif space.calibration == "interleaved":
             same = table["encoding_space_ref"] == key[0]
-            calibration = np.flatnonzero(useful & here & same)
+            calibration = np.flatnonzero(useful & here & same & ~mine)
         name = ".".join(f"{names[i].removesuffix('_space_ref')}{key[i]}" for i in varying)
         found.append(Frame(name, slice_, imaging, calibration))
     return found
@@ -82,14 +87,3 @@ def _collide(table: Table, imaging: Numbers, own: Numbers) -> bool:
     names = ("kspace_encode_step_1", "kspace_encode_step_2")
     lines = [{tuple(line) for line in table[list(names)][numbers].tolist()} for numbers in (imaging, own)]
     return bool(lines[0] & lines[1])
-
-
-def _one_scan(
-    keys: NDArray[np.int64], chosen: NDArray[np.bool_], here: NDArray[np.bool_], key: NDArray[np.int64]
-) -> Numbers:
-    """The chosen read-outs of a slice that belong to one scan: the one with this key, or else the first."""
-    mine = chosen & (keys == key).all(1)
-    if not mine.any():
-        first = np.unique(keys[chosen & here], axis=0)[0]
-        mine = chosen & (keys == first).all(1)
-    return np.flatnonzero(mine)

@@ -16,6 +16,9 @@ from noref.formats.mrd_readouts import Table
 from noref.physics import crop_centre, fft2c, ifft2c, pad_centre
 from noref.scan import Header
 
+LARGEST = 16384
+"""Samples along an axis beyond which a header must be wrong."""
+
 FINER = 8
 """Pixels to a sample in which a calibration scan's image is cut to another field of view."""
 
@@ -31,6 +34,8 @@ def places(path: Path, table: Table, space: EncodingSpace) -> tuple[NDArray[np.i
     """
     lines = table["kspace_encode_step_1"]
     wide, high, _ = space.encoded.matrix
+    if max(wide, high) > LARGEST:
+        raise NorefError(f"{path}: an encoded matrix of {wide} × {high} cannot be; correct encodedSpace")
     last = max(int(lines.max()), space.lines.maximum if space.lines else 0)
     ky = high or last + 1
     kx = wide or int(table["number_of_samples"].max())
@@ -86,24 +91,24 @@ def cycles(path: Path, trajectory: NDArray[np.float32], space: EncodingSpace) ->
     return np.asarray(zoom if reach.max() > EDGE else zoom * matrix, np.float32)
 
 
-def in_view(block: Tensor, own: EncodingSpace, space: EncodingSpace) -> Tensor:
-    """A calibration block of one encoding space as it would have been measured in another's field of view.
+def in_view(block: Tensor, own: tuple[float, ...], wanted: tuple[float, ...]) -> Tensor:
+    """A calibration block of one field of view as it would have been measured with another.
 
     Its image, interpolated so that whole pixels miss the field of view by less than a hundredth, is cut to it
     or surrounded by zeros.
 
     Args:
         block: complex64 `(coils, ky, kx)`, its centre at `N // 2`.
-        own: where it was measured.
-        space: of the image.
+        own: its field of view along x and y, in millimetres.
+        wanted: that of the image.
     """
     size = np.array(block.shape[-2:])
-    zoom = np.array(space.encoded.view[1::-1]) / np.array(own.encoded.view[1::-1])
-    wanted = np.maximum((FINER * size * zoom).round().astype(int), 1)
+    zoom = np.array(wanted[::-1]) / np.array(own[::-1])
+    cut = np.maximum((FINER * size * zoom).round().astype(int), 1)
     kept = np.maximum((size * zoom).astype(int), 1)
-    larger = np.maximum(FINER * size, wanted)
+    larger = np.maximum(FINER * size, cut)
     image = pad_centre(ifft2c(pad_centre(block, _shape(FINER * size))), _shape(larger))
-    return crop_centre(fft2c(crop_centre(image, _shape(wanted))), _shape(kept))
+    return crop_centre(fft2c(crop_centre(image, _shape(cut))), _shape(kept))
 
 
 def _shape(sizes: NDArray[np.int64]) -> tuple[int, int]:

@@ -81,8 +81,13 @@ def read_table(path: Path, data: h5py.Dataset) -> Table:
     """The headers of all read-outs; what they may lack is zero.
 
     Raises:
-        NorefError: if they lack what nobody can do without.
+        NorefError: if they lack what nobody can do without, or some are not in the file.
     """
+    # Else HDF5 makes them up, however many a damaged length says.
+    if data.compression is None and data.id.get_storage_size() < data.size * data.dtype["head"].itemsize:
+        raise NorefError(
+            f"{path}: damaged or incomplete ({data.size} read-outs are not all there); copy it again"
+        )
     heads = data.fields("head")[()]
     names = set(heads.dtype.names or ())
     counters = heads["idx"] if "idx" in names else np.zeros(len(heads), [])

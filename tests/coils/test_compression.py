@@ -166,6 +166,8 @@ def test_what_cannot_be_compressed_is_refused_in_one_line() -> None:
     points[12:20, 8:16] = True
     with pytest.raises(NorefError, match="geometric compression needs whole read-outs"):
         compressed(full.undersampled(points), 4, "geometric")
+    with pytest.raises(NorefError, match="geometric compression needs whole read-outs"):
+        compressed(replace(full, mask=points), 4, "geometric")
     few = torch.zeros_like(full.mask)
     few[15:18] = True
     with pytest.raises(NorefError, match="3 calibration lines cannot tell 4 virtual coils apart"):

@@ -83,7 +83,9 @@ def compressed(scan: Scan, coils: int, method: Compression = "svd") -> Scan:
         matrix = svd_matrix(region, coils)
         mixing = partial(mix, matrix)
         return mixed(scan, mixing, mixing, _seen(scan.noise_cov, matrix[None]))
-    if scan.trajectory is not None or not constant_along_readout(scan.measured):
+    # A transform along the read-out takes what is hidden in a line into what is shown of it.
+    whole_lines = all(map(constant_along_readout, (scan.measured, scan.mask, scan.allowed)))
+    if scan.trajectory is not None or not whole_lines:
         raise NorefError(f"{scan.id}: geometric compression needs whole read-outs; give compression=svd")
     if region.shape[-2] < coils:
         raise NorefError(

@@ -97,8 +97,10 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
     """
     if is_store(source.path):
         store = open_store(source.path, subjects=source.subjects)
-        if source.axes or source.key or source.domain != "kspace":
-            raise NorefError(f"{store.folder}: its scans are prepared; leave out axes, key and domain")
+        if source.axes or source.key or source.domain != "kspace" or source.averages != "mean":
+            raise NorefError(
+                f"{store.folder}: its scans are prepared; leave out axes, key, domain and averages"
+            )
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)
 
@@ -110,6 +112,7 @@ def slices(source: Source) -> Scans:
         axes=source.axes,
         key=source.key,
         domain=source.domain,
+        averages=source.averages,
         subjects=source.subjects,
         skip_bad=source.skip_bad,
     )

@@ -75,11 +75,12 @@ class Scan:
             fills a scan in, what a teacher guesses.
         holdout: bool `(…, ky, kx)`, Γ, or None.
         padding: bool `(…, ky, kx)`, known zeros: consistent data, but neither graded nor counted in R.
-        trajectory: float32 `(…, 2)`, where samples off the Cartesian grid were taken, or None. No reader
-            gives one yet, and `prepare` refuses it.
+        trajectory: float32 `(…, readouts, samples, 2)`, where samples off the Cartesian grid were taken,
+            along `(ky, kx)` in cycles per field of view of the image, whose matrix is `header.crop`; or None.
+            k-space is then `(coils, readouts, samples)`, and its masks `(readouts, samples)`.
         maps: complex64 `(sets, coils, y, x)` with `Σ_c |S_c|² = 1` on the object, or None.
         calibration: complex64 `(coils, ky, kx)` of a separate calibration scan, or None.
-        noise_cov: complex64 `(coils, coils)`, or None.
+        noise_cov: complex64 `(coils, coils)` of the noise in a sample of k-space, `E[n nᴴ]`, or None.
         density: float32 `(…, ky, kx)`, the probability with which Ω∖Γ holds a sample, or None.
         scale: what k-space and reference were divided by, a complex number; 1 as read from a file.
         reference: complex64 `(sets, y, x)`, `Aᴴy` of the full scan with the same maps, or None.

@@ -11,6 +11,7 @@ import torch
 from synthetic import image, scan
 from torch import Tensor, nn
 
+from noref.coils.compression import Compression
 from noref.data.dataset import Dataset
 from noref.data.prepare import Preparation
 from noref.errors import NorefError
@@ -218,6 +219,19 @@ def train(folder: Path, method: Method, dataset: Dataset, others: Dataset | None
     method.minimise(Objective(kspace={"nmse": 1.0}))
     Engine(folder, method, network, settings, targets=dataset, proxies=others).run()
     return network
+
+
+@pytest.mark.parametrize("compression", ["svd", "geometric"])
+def test_coils_are_whitened_and_compressed_by_what_training_may_see(compression: Compression) -> None:
+    how = HOW.model_copy(update={"whiten": True, "coils": 3, "compression": compression})
+    clean = targets(4, how=how)
+    for one, other in zip(clean, poisoned(clean, 4), strict=True):
+        shown = other.as_target()
+        assert shown.coils == 3
+        assert shown.maps is not None
+        assert torch.equal(shown.maps, coil_maps(one))
+        assert torch.equal(shown.kspace, one.as_target().kspace)
+        assert (shown.scale, shown.noise_cov is None) == (one.scale, False)
 
 
 @pytest.mark.parametrize("coils", [1, 3])

@@ -17,6 +17,7 @@ from torch import Tensor
 from noref import formats
 from noref.coils.calibration import acs_box
 from noref.data.noise import noise_level
+from noref.errors import NorefError
 from noref.formats import png
 from noref.physics import ifft2c
 from noref.scan import Scan, padding_of
@@ -47,7 +48,11 @@ def inspect(
         slices = formats.read(path, axes=axes, key=key, domain=domain, mask_key=mask_key)
         middle = len(slices) // 2
         scan = slices[middle]
+        if picture is not None and scan.trajectory is not None:
+            raise NorefError(f"{path}: sampled off the Cartesian grid; inspect it without --picture")
         _show(console, path, {**describe_file(slices, middle), **describe(scan)})
+        if picture is None:
+            continue
         rows.append(np.concatenate([png.grey(zero_filled(scan).numpy()), _mask_picture(scan)], axis=1))
     if picture is not None:
         png.save(picture, _stacked(rows))
@@ -75,8 +80,11 @@ def describe(scan: Scan) -> dict[str, str]:
         f"protocol {header.protocol}" if header.protocol else "",
     ]
     return {
-        "matrix": f"{scan.shape[0]} × {scan.shape[1]} (ky × kx)",
+        "matrix": f"{scan.shape[0]} × {scan.shape[1]} (ky × kx)"
+        if scan.trajectory is None
+        else _matrix(scan),
         "coils": str(scan.coils) + (", with maps" if scan.maps is not None else ""),
+        "calibration": describe_calibration(scan),
         "sampling": describe_sampling(scan),
         "padding": f"{padding / scan.mask.numel():.1%} of k-space are known zeros" if padding else "none",
         "noise": describe_noise(scan),
@@ -88,6 +96,8 @@ def describe(scan: Scan) -> dict[str, str]:
 
 def describe_sampling(scan: Scan) -> str:
     """Pattern, acceleration (the ACS counted, padding left out) and size of the ACS."""
+    if scan.trajectory is not None:
+        return f"{scan.shape[0]} read-outs of {scan.shape[1]} samples off the Cartesian grid"
     if (scan.mask | padding_of(scan)).all():
         return "full"
     rows, columns = acs_box(scan.mask)
@@ -108,18 +118,38 @@ def describe_sampling(scan: Scan) -> str:
     return ", ".join(facts)
 
 
+def describe_calibration(scan: Scan) -> str:
+    """Whether there is a calibration scan beside the image, and how much of k-space it holds."""
+    if scan.calibration is None:
+        return "no scan of its own"
+    return "a scan of its own, {} × {}".format(*scan.calibration.shape[-2:])
+
+
 def describe_noise(scan: Scan) -> str:
     """The noise level and where it was read off."""
-    level, region = noise_level(scan)
+    if scan.noise_cov is not None:
+        level, region = float(scan.noise_cov.diagonal().real.median().sqrt()), "noise scans"
+    elif scan.trajectory is not None:
+        level, region = None, "sampled off the Cartesian grid, without noise scans"
+    else:
+        level, region = noise_level(scan)
+        region = f"{region} of k-space" if level is not None else region
     if level is None:
         return "not estimated: " + region
+    said = f"σ = {level:.3g} a coil sample, from the {region}"
+    if scan.trajectory is not None:
+        return said
     bright = float(np.percentile(zero_filled(scan).numpy(), png.WINDOW)) / level if level else math.inf
-    return f"σ = {level:.3g} a coil sample, from the {region} of k-space; bright tissue is {bright:.0f} σ"
+    return f"{said}; bright tissue is {bright:.0f} σ"
 
 
 def zero_filled(scan: Scan) -> Tensor:
     """Root sum of squares of the coil images `(y, x)` of Ω, zeros elsewhere."""
     return ifft2c(scan.undersampled(scan.mask).kspace).abs().square().sum(-3).sqrt()
+
+
+def _matrix(scan: Scan) -> str:
+    return "{} × {} (y × x)".format(*scan.header.crop) if scan.header.crop else "not told"
 
 
 def _references(scan: Scan) -> str:

@@ -1,7 +1,17 @@
 """Coil sensitivity maps and what they are made of."""
 
 from noref.coils.calibration import acs_box, calibration
+from noref.coils.compression import compressed
 from noref.coils.espirit import espirit
 from noref.coils.maps import acs_maps, estimate_maps
+from noref.coils.whitening import whitened
 
-__all__ = ["acs_box", "acs_maps", "calibration", "espirit", "estimate_maps"]
+__all__ = [
+    "acs_box",
+    "acs_maps",
+    "calibration",
+    "compressed",
+    "espirit",
+    "estimate_maps",
+    "whitened",
+]

@@ -60,11 +60,18 @@ def calibration(scan: Scan) -> Tensor:
     The scan's separate calibration k-space if it has one; otherwise the part of the fully sampled block of
     Ω∖Γ that lies evenly around the centre, empty where the centre was not sampled.
     """
-    if scan.calibration is not None:
-        return scan.calibration
-    box = acs_box(scan.allowed)
-    rows, columns = (_centred(side, size // 2) for side, size in zip(box, scan.shape, strict=True))
-    return scan.kspace[..., rows, columns]
+    return centred_block(scan.kspace, scan.allowed) if scan.calibration is None else scan.calibration
+
+
+def centred_block(kspace: Tensor, mask: Tensor) -> Tensor:
+    """The part of the fully sampled block that lies evenly around the centre; empty without one.
+
+    Args:
+        kspace: `(coils, ky, kx)`.
+        mask: bool `(ky, kx)`.
+    """
+    rows, columns = (_centred(side, size // 2) for side, size in zip(acs_box(mask), mask.shape, strict=True))
+    return kspace[..., rows, columns]
 
 
 def _centred(side: slice, centre: int) -> slice:

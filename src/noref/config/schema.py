@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noref.data.prepare import Preparation
-from noref.formats import Domain
+from noref.formats import Averages, Domain
 from noref.losses import Objective
 from noref.scan import Role
 from noref.training import Training
@@ -21,6 +21,7 @@ class Source(Preparation):
         axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`; or `cmrxrecon`.
         key: the variable in `.npz` and `.mat` files.
         domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
+        averages: `mean`, or `apart`: the averages of an ISMRMRD file as scans of their own.
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.
@@ -30,6 +31,7 @@ class Source(Preparation):
     axes: str | None = None
     key: str | None = None
     domain: Domain = "kspace"
+    averages: Averages = "mean"
     role: Role | None = None
     subjects: int | None = Field(None, ge=1)
     skip_bad: bool = False

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noref.data.oversampling import without_oversampling
 from noref.data.packed import PackedMasks, packed, unpacked
 from noref.data.prepare import Preparation, fully_sampled, prepare, undersample
 from noref.errors import NorefError
@@ -119,7 +120,8 @@ class Dataset(Sequence[Scan]):
         return len(self.slices)
 
     def _raw(self, index: int) -> Scan:
-        return replace(self.slices[index], role=self.role)
+        scan = replace(self.slices[index], role=self.role)
+        return without_oversampling(scan) if self.how.oversampling == "remove" else scan
 
     @cached_property
     def ids(self) -> list[str]:
@@ -162,8 +164,9 @@ class Dataset(Sequence[Scan]):
             if self.role is Role.TARGET and self.how.holdout > 0:
                 scan = hold_out(scan, self.how.holdout, self.how.seed)
             seen = Seen.of(scan, once)
-            sets = self.how.sets if scan.maps is None and scan.coils > 1 else seen.bucket[0]
-            survey.append(replace(seen, bucket=(sets, *seen.bucket[1:])))
+            coils = min(scan.coils, self.how.coils or scan.coils)
+            sets = self.how.sets if scan.maps is None and coils > 1 else seen.bucket[0]
+            survey.append(replace(seen, bucket=(sets, coils, *scan.shape)))
         return survey
 
     @cached_property

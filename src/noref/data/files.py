@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noref.errors import NorefError
-from noref.formats import Domain, Slices, read
+from noref.formats import Averages, Domain, Slices, read
 from noref.formats.base import OnDemand
 from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
 from noref.scan import Scan
 
-_RAW = (".h5", ".hdf5", ".hdr", ".mat", ".npy", ".npz")
+_RAW = (".h5", ".hdf5", ".mrd", ".hdr", ".mat", ".npy", ".npz")
 _IMAGES = (".nii", ".nii.gz")
 
 
@@ -100,6 +100,7 @@ def open_scans(
     axes: str | None = None,
     key: str | None = None,
     domain: Domain = "kspace",
+    averages: Averages = "mean",
     subjects: int | None = None,
     skip_bad: bool = False,
 ) -> Scans:
@@ -110,6 +111,7 @@ def open_scans(
         axes: of arrays, see `formats.read`.
         key: of arrays, see `formats.read`.
         domain: of arrays, see `formats.read`.
+        averages: of ISMRMRD, see `formats.read`.
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
@@ -121,7 +123,7 @@ def open_scans(
     bad: list[str] = []
     for file in files_of(path):
         try:
-            slices = read(file, axes=axes, key=key, domain=domain)
+            slices = read(file, axes=axes, key=key, domain=domain, averages=averages)
             if skip_bad:
                 for _ in slices:
                     pass

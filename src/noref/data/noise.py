@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from noref.coils.whitening import noise_region
 from noref.scan import Scan
-
-MIN_SAMPLES = 50
-"""Fewer samples than this say nothing about the noise."""
 
 
 def noise_level(scan: Scan) -> tuple[float | None, str]:
@@ -19,14 +17,11 @@ def noise_level(scan: Scan) -> tuple[float | None, str]:
     `σ² = median |y|² / ln 2` over measured samples in the corners of k-space, or along its border if the
     corners were not measured. Signal that reaches there makes it an upper bound.
     """
-    radius = [(torch.arange(n) - n // 2).abs() / (n / 2) for n in scan.shape]
-    y, x = radius[0][:, None], radius[1][None, :]
-    for region, where in (("corners", torch.minimum(y, x) > 0.85), ("border", torch.maximum(y, x) > 0.9)):
-        chosen = where & scan.measured
-        if int(chosen.sum()) >= MIN_SAMPLES:
-            power = scan.kspace[..., chosen].abs().square().median(-1).values / math.log(2)
-            return float(power.median().sqrt()), region
-    return None, "too little of the border of k-space was measured"
+    chosen, found = noise_region(scan.shape, scan.measured)
+    if chosen is None:
+        return None, found
+    power = scan.kspace[..., chosen].abs().square().median(-1).values / math.log(2)
+    return float(power.median().sqrt()), found
 
 
 def ceiling_psnr(volume: Sequence[Scan]) -> float | None:

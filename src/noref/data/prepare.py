@@ -13,7 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from noref.coils.compression import Compression, compressed
 from noref.coils.maps import estimate_maps
+from noref.coils.whitening import whitened
 from noref.errors import NorefError
 from noref.sampling.holdout import acs_mask, hold_out
 from noref.sampling.masks import MASKS, acquisition_mask, mask_from_file
@@ -35,6 +37,10 @@ class Preparation(BaseModel):
         partial_fourier: share of the lines that it may hold, such as 0.75 for 6/8, on one side along ky.
         maps: `espirit` or `acs`; stored maps of a file are used as they are.
         sets: number of map sets.
+        oversampling: `keep`, or `remove` the read-out's, so that the field of view is the clinical one.
+        whiten: by the noise scan or, without one, by the border of k-space: noise of power 1 in every coil.
+        coils: compress to so many virtual coils scans that have more; None keeps all.
+        compression: `svd`, or `geometric`, which keeps more with as many where read-outs are whole.
         holdout: share of the samples outside the ACS that becomes Γ; targets only.
         redraw: draw Ω anew each epoch; proxies only, a target's Ω is fixed for life.
         seed: of the data set: fixes Ω and Γ, whatever the training seed.
@@ -48,6 +54,10 @@ class Preparation(BaseModel):
     partial_fourier: float = Field(1.0, ge=0.5, le=1)
     maps: Literal["espirit", "acs"] = "espirit"
     sets: int = Field(1, ge=1)
+    oversampling: Literal["keep", "remove"] = "keep"
+    whiten: bool = False
+    coils: int | None = Field(None, ge=1)
+    compression: Compression = "svd"
     holdout: float = Field(0.07, ge=0, lt=1)
     redraw: bool = False
     seed: int = 0
@@ -154,10 +164,10 @@ def scale_of(scan: Scan) -> complex:
 
 
 def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
-    """Ω, Γ, maps, reference and scale, in this order; all but the reference from Ω∖Γ alone.
+    """Ω, Γ, coils, maps, reference and scale, in this order; all but the reference from Ω∖Γ alone.
 
     Args:
-        scan: as read from a file.
+        scan: as read from a file, without read-out oversampling if that is to be removed.
         how: the data set's settings.
         epoch: draws a proxy's Ω, if it is drawn anew each epoch.
 
@@ -169,6 +179,10 @@ def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     scan = undersample(scan, how, epoch)
     if scan.role is Role.TARGET and how.holdout > 0:
         scan = hold_out(scan, how.holdout, how.seed)
+    if how.whiten:
+        scan = whitened(scan)
+    if how.coils is not None:
+        scan = compressed(scan, how.coils, how.compression)
     if scan.maps is None and scan.coils > 1:
         scan = replace(scan, maps=estimate_maps(scan, method=how.maps, sets=how.sets))
     if fully_sampled(scan):

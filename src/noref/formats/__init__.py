@@ -13,15 +13,28 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.files import whole
-from noref.formats import arrays, bart, cmrxrecon, dicom, dicom_images, fastmri, geometry, nifti, png
+from noref.formats import (
+    arrays,
+    bart,
+    cmrxrecon,
+    dicom,
+    dicom_images,
+    fastmri,
+    geometry,
+    ismrmrd,
+    mrd_writing,
+    nifti,
+    png,
+)
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged, name_of
+from noref.formats.ismrmrd import Averages
 from noref.scan import Header, Role
 
-SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm")
+SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd")
 """What `write` can write."""
 
-__all__ = ["SUFFIXES", "Domain", "Slices", "name_of", "read", "write"]
+__all__ = ["SUFFIXES", "Averages", "Domain", "Slices", "name_of", "read", "write"]
 
 
 def read(
@@ -32,13 +45,15 @@ def read(
     domain: Domain = "kspace",
     role: Role = Role.TARGET,
     mask_key: str | None = None,
+    averages: Averages = "mean",
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
-    fastMRI HDF5, BART's cfl/hdr, DICOM and NIfTI say themselves what their axes are. Other arrays (`.npy`,
-    `.npz`, `.mat` of any version, other HDF5) need `axes`, except plain matrices and what is like nothing but
-    CMRxRecon's files; an HDF5 file is one of these if it is MATLAB's, or if `axes`, `key` or images are asked
-    for. DICOM and NIfTI hold images, whose k-space is made and marked as not raw, whatever the domain.
+    fastMRI and ISMRMRD HDF5, BART's cfl/hdr, DICOM and NIfTI say themselves what their axes are. Other arrays
+    (`.npy`, `.npz`, `.mat` of any version, other HDF5) need `axes`, except plain matrices and what is like
+    nothing but CMRxRecon's files; an HDF5 file is one of these if it is MATLAB's, or if `axes`, `key` or
+    images are asked for. DICOM and NIfTI hold images, whose k-space is made and marked as not raw, whatever
+    the domain.
 
     Args:
         path: of the file; for BART with or without a suffix; for DICOM also the folder of a series.
@@ -50,6 +65,7 @@ def read(
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
         role: what the scans are to the training.
         mask_key: the array that holds the mask, Ω; for CMRxRecon the file that does.
+        averages: of ISMRMRD, "mean", or "apart" for averages as scans of their own.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
@@ -80,6 +96,8 @@ def read(
             mask = None if mask_key is None else Path(mask_key)
             return cmrxrecon.read(source, key=known or key, role=role, mask=mask)
     if isinstance(source, arrays.Hdf5) and not source.matlab and not (axes or key or domain == "image"):
+        if ismrmrd.is_ismrmrd(path):
+            return ismrmrd.IsmrmrdSlices(path, role=role, averages=averages)
         return fastmri.FastmriSlices(path, role=role, mask_key=mask_key or "mask")
     return arrays.read(source, axes=axes, key=key, domain=domain, role=role, mask_key=mask_key)
 
@@ -114,7 +132,8 @@ def _source(path: Path) -> arrays.Source:
     if start.startswith(b"MATLAB 5"):
         return arrays.Mat5(path)
     raise NorefError(
-        f"{path}: of no known format; noref reads fastMRI HDF5, BART cfl, .mat, .npy, .npz, DICOM and NIfTI"
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, BART cfl, .mat, .npy, .npz, DICOM "
+        "and NIfTI"
     )
 
 
@@ -128,8 +147,8 @@ def write(
 ) -> None:
     """Writes images in the format that the suffix names, all of the file or nothing.
 
-    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy` and
-    `.cfl` keep the phase. `.dcm` is a new folder with a file a slice.
+    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy`, `.cfl`
+    and `.mrd` or `.mrd.h5` (ISMRMRD) keep the phase. `.dcm` is a new folder with a file a slice.
 
     Args:
         path: of the file; its folder is made if need be.
@@ -153,6 +172,8 @@ def write(
         raise NorefError(f"{path}: {len(headers)} headers for {len(array)} slices; give one for each")
     if path.name.endswith((".nii", ".nii.gz")):
         nifti.write(path, array, headers, made=made)
+    elif path.name.endswith((".mrd", ".mrd.h5")):
+        mrd_writing.write_images(path, array, headers[0])
     elif path.suffix == ".h5":
         fastmri.write_images(path, array, acquisition=headers[0].protocol)
     elif path.suffix == ".png":

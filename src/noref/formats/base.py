@@ -104,7 +104,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path) as file:
             yield file
-    except OSError as error:
+    # What h5py raises where a part of a file is damaged.
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise damaged(path, error) from error
 
 

@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from noref.physics.cartesian import CartesianEncoding, cartesian, constant_along_readout
-from noref.physics.fourier import crop_centre, fft2c, ifft2c, pad_centre
+from noref.physics.fourier import crop_centre, fft1c, fft2c, ifft1c, ifft2c, pad_centre
 from noref.physics.pairs import to_complex, to_pairs
 from noref.physics.solve import conjugate_gradients
 
@@ -17,7 +17,9 @@ __all__ = [
     "conjugate_gradients",
     "constant_along_readout",
     "crop_centre",
+    "fft1c",
     "fft2c",
+    "ifft1c",
     "ifft2c",
     "pad_centre",
     "to_complex",

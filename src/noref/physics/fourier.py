@@ -32,6 +32,20 @@ def ifft2c(kspace: Tensor) -> Tensor:
     return image
 
 
+def fft1c(rows: Tensor) -> Tensor:
+    """Centred orthonormal FFT over the last axis, the read-out: `(…, x)` to `(…, kx)`."""
+    shifted = torch.fft.ifftshift(rows, dim=-1)
+    kspace: Tensor = torch.fft.fftshift(torch.fft.fft(shifted, norm="ortho"), dim=-1)
+    return kspace
+
+
+def ifft1c(kspace: Tensor) -> Tensor:
+    """Inverse of `fft1c`: `(…, kx)` to `(…, x)`."""
+    shifted = torch.fft.ifftshift(kspace, dim=-1)
+    rows: Tensor = torch.fft.fftshift(torch.fft.ifft(shifted, norm="ortho"), dim=-1)
+    return rows
+
+
 def _axis_phases(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     centre = size // 2
     index = torch.arange(size, device=device)

@@ -1,0 +1,89 @@
+"""Which read-outs of an ISMRMRD measurement make which slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noref.formats.mrd_header import SEPARATE, MrdHeader
+from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, flagged
+
+SCANS = ("encoding_space_ref", "contrast", "phase", "repetition", "set")
+"""What tells scans of a measurement apart; segments are parts of one."""
+
+Numbers = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The read-outs of one slice, by their numbers in the file, ascending.
+
+    Attributes:
+        name: what tells its scan from the others of the measurement, such as `contrast1.repetition0`.
+        slice: its number.
+        imaging: lines of the image, calibration lines among them where these belong to it.
+        calibration: lines of a separate calibration scan; empty without one.
+    """
+
+    name: str
+    slice: int
+    imaging: Numbers
+    calibration: Numbers
+
+
+def noise_scans(table: Table) -> Numbers:
+    """The read-outs that hold noise alone."""
+    return np.flatnonzero(flagged(table, Flag.NOISE))
+
+
+def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Frame]:
+    """Every slice of every scan: encoding spaces, contrasts, phases, repetitions and sets are scans.
+
+    Lines that are for calibration alone join the image they were measured with. They stay apart where the
+    header says that they are separate, or a line of the image is in the same place: then, and for scans
+    without calibration lines beside others that have some, they are the slice's calibration scan. Where
+    calibration is interleaved, that is the mean of all other scans of the slice: not of this one, parts of
+    which may have to stay hidden.
+
+    Args:
+        table: headers of all read-outs.
+        header: of the measurement.
+        apart: whether each average is a scan of its own.
+    """
+    useful = ~flagged(table, NO_IMAGE | Flag.NOISE)
+    alone = useful & flagged(table, Flag.CALIBRATION) & ~flagged(table, Flag.CALIBRATION_AND_IMAGING)
+    calibrating = useful & flagged(table, Flag.CALIBRATION | Flag.CALIBRATION_AND_IMAGING)
+    names = (*SCANS, "average") if apart else SCANS
+    keys = np.stack([table[name] for name in (*names, "slice")], axis=1)
+    varying = [i for i, name in enumerate(names) if len(np.unique(table[name][useful & ~alone])) > 1]
+    found = []
+    unique, of = np.unique(keys, axis=0, return_inverse=True)
+    for number in np.unique(of[useful & ~alone]):
+        key, mine = unique[number], of == number
+        space, slice_ = header.space(int(key[0])), int(key[-1])
+        imaging, own = np.flatnonzero(mine & useful & ~alone), np.flatnonzero(mine & alone)
+        here = table["slice"] == slice_
+        calibration = np.empty(0, np.intp)
+        if len(own) and space.calibration not in SEPARATE and not _collide(table, imaging, own):
+            imaging = np.union1d(imaging, own)
+        elif (calibrating & here).any():
+            if len(own) or not (calibrating & mine).any():
+                kind = here & (alone if (alone & here).any() else calibrating)
+                # With this scan, or else with the first.
+                with_ = number if len(own) else of[kind].min()
+                calibration = np.flatnonzero(kind & (of == with_))
+        elif space.calibration == "interleaved":
+            same = table["encoding_space_ref"] == key[0]
+            calibration = np.flatnonzero(useful & here & same & ~mine)
+        name = ".".join(f"{names[i].removesuffix('_space_ref')}{key[i]}" for i in varying)
+        found.append(Frame(name, slice_, imaging, calibration))
+    return found
+
+
+def _collide(table: Table, imaging: Numbers, own: Numbers) -> bool:
+    """Whether calibration lines lie where lines of the image do."""
+    names = ("kspace_encode_step_1", "kspace_encode_step_2")
+    lines = [{tuple(line) for line in table[list(names)][numbers].tolist()} for numbers in (imaging, own)]
+    return bool(lines[0] & lines[1])

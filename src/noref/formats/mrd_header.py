@@ -1,0 +1,188 @@
+"""The XML header of ISMRMRD files: encoding spaces, their limits, and what belongs to the whole measurement.
+
+Real headers break their schema, so any field may be missing or wrong; what is missing is 0, "" or None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+NAMESPACE = "http://www.ismrm.org/ISMRMRD"
+
+CARTESIAN = ("", "cartesian", "epi")
+"""Trajectories whose samples lie on the grid."""
+
+SEPARATE = ("separate", "external")
+"""Calibration modes whose calibration lines are not lines of the image."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A matrix and its field of view.
+
+    Attributes:
+        matrix: samples along x (the read-out), y and z.
+        view: millimetres along x, y and z.
+    """
+
+    matrix: tuple[int, int, int] = (0, 0, 0)
+    view: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which values an encoding counter takes, and which of them is the centre of k-space."""
+
+    minimum: int
+    maximum: int
+    centre: int
+
+
+@dataclass(frozen=True)
+class EncodingSpace:
+    """One of the encoding spaces of a measurement.
+
+    Attributes:
+        encoded: what is measured, read-out oversampling included.
+        recon: what the scanner makes images of.
+        lines: of `kspace_encode_step_1`.
+        trajectory: `cartesian`, `epi`, `radial`, `spiral`, …
+        calibration: `embedded`, `interleaved`, `separate`, `external` or `other`.
+        acceleration: by parallel imaging along `kspace_encode_step_1`.
+    """
+
+    encoded: Space = Space()
+    recon: Space = Space()
+    lines: Limits | None = None
+    trajectory: str = ""
+    calibration: str = ""
+    acceleration: float = 1.0
+
+
+@dataclass(frozen=True)
+class MrdHeader:
+    """What a header says.
+
+    Attributes:
+        spaces: by the number that read-outs give as theirs, `encoding_space_ref`.
+        subject: the patient's id.
+        protocol: its name.
+        noise_bandwidth: mean of the receiver's noise power over the bandwidth, over that at its centre.
+    """
+
+    spaces: Sequence[EncodingSpace] = ()
+    subject: str = ""
+    protocol: str = ""
+    noise_bandwidth: float = 1.0
+
+    def space(self, number: int) -> EncodingSpace:
+        """An encoding space; one that says nothing where the header has none of this number."""
+        return self.spaces[number] if number < len(self.spaces) else EncodingSpace()
+
+
+def parse(text: bytes) -> MrdHeader | None:
+    """Reads a header, whatever namespace it has; None if it is no XML."""
+    try:
+        root = ElementTree.fromstring(text.decode("utf-8", "replace").strip("\ufeff \r\n\t"))
+    except ElementTree.ParseError:
+        return None
+    bandwidth = _number(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
+    return MrdHeader(
+        spaces=[_encoding(element) for element in root.findall("{*}encoding")],
+        subject=_text(root, "subjectInformation/patientID"),
+        protocol=_text(root, "measurementInformation/protocolName"),
+        noise_bandwidth=bandwidth or 1.0,
+    )
+
+
+def _encoding(element: ElementTree.Element) -> EncodingSpace:
+    parallel = "parallelImaging/accelerationFactor/kspace_encoding_step_1"
+    return EncodingSpace(
+        encoded=_space(element, "encodedSpace"),
+        recon=_space(element, "reconSpace"),
+        lines=_limits(element, "encodingLimits/kspace_encoding_step_1"),
+        trajectory=_text(element, "trajectory").lower(),
+        calibration=_text(element, "parallelImaging/calibrationMode").lower(),
+        acceleration=_number(element, parallel) or 1.0,
+    )
+
+
+def _space(element: ElementTree.Element, name: str) -> Space:
+    x, y, z = (_number(element, f"{name}/matrixSize/{axis}") or 0.0 for axis in "xyz")
+    wide, high, deep = (_number(element, f"{name}/fieldOfView_mm/{axis}") or 0.0 for axis in "xyz")
+    return Space((int(x), int(y), int(z)), (wide, high, deep))
+
+
+def _limits(element: ElementTree.Element, path: str) -> Limits | None:
+    minimum, maximum, centre = (
+        _number(element, f"{path}/{name}") for name in ("minimum", "maximum", "center")
+    )
+    if maximum is None or centre is None:
+        return None
+    return Limits(int(minimum or 0), int(maximum), int(centre))
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    return (element.findtext("/".join(f"{{*}}{tag}" for tag in path.split("/"))) or "").strip()
+
+
+def _number(element: ElementTree.Element, path: str) -> float | None:
+    try:
+        value = float(_text(element, path))
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+def build(header: MrdHeader, coils: int) -> bytes:
+    """A header that `parse` reads back and the schema accepts; lengths that are not known are 0.
+
+    Args:
+        header: what to say.
+        coils: receiver channels.
+    """
+    root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
+    if header.subject:
+        _put(root, "subjectInformation/patientID", header.subject)
+    measurement = _put(root, "measurementInformation")
+    _put(measurement, "patientPosition", "HFS")
+    _put(measurement, "protocolName", header.protocol)
+    system = _put(root, "acquisitionSystemInformation")
+    _put(system, "receiverChannels", coils)
+    _put(system, "relativeReceiverNoiseBandwidth", header.noise_bandwidth)
+    _put(root, "experimentalConditions/H1resonanceFrequency_Hz", 0)
+    for space in header.spaces:
+        encoding = _put(root, "encoding")
+        for name, part in (("encodedSpace", space.encoded), ("reconSpace", space.recon)):
+            element = _put(encoding, name)
+            for size, values in (("matrixSize", part.matrix), ("fieldOfView_mm", part.view)):
+                lengths = _put(element, size)
+                for axis, value in zip("xyz", values, strict=True):
+                    _put(lengths, axis, value)
+        limits = _put(encoding, "encodingLimits")
+        if space.lines is not None:
+            lines = _put(limits, "kspace_encoding_step_1")
+            _put(lines, "minimum", space.lines.minimum)
+            _put(lines, "maximum", space.lines.maximum)
+            _put(lines, "center", space.lines.centre)
+        _put(encoding, "trajectory", space.trajectory or "cartesian")
+        if space.acceleration > 1 or space.calibration:
+            parallel = _put(encoding, "parallelImaging")
+            factor = _put(parallel, "accelerationFactor")
+            # The schema knows whole numbers alone.
+            _put(factor, "kspace_encoding_step_1", round(space.acceleration))
+            _put(factor, "kspace_encoding_step_2", 1)
+            _put(parallel, "calibrationMode", space.calibration or "other")
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def _put(parent: ElementTree.Element, path: str, value: object = "") -> ElementTree.Element:
+    """Adds an element, with those on the path to it."""
+    for tag in path.split("/"):
+        parent = ElementTree.SubElement(parent, tag)
+    parent.text = str(value)
+    return parent

@@ -1,0 +1,204 @@
+"""The read-outs of ISMRMRD files: their headers as one table, and their samples where k-space wants them."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from noref.errors import NorefError
+
+Table = NDArray[np.void]
+"""Headers of read-outs, with the fields of `FIELDS`."""
+
+
+class Flag(IntFlag):
+    """What a read-out is; ISMRMRD counts its flags from 1."""
+
+    NOISE = 1 << 18
+    CALIBRATION = 1 << 19
+    CALIBRATION_AND_IMAGING = 1 << 20
+    REVERSE = 1 << 21
+    NAVIGATION = 1 << 22
+    PHASE_CORRECTION = 1 << 23
+    LAST = 1 << 24
+    FEEDBACK = 1 << 25
+    DUMMY = 1 << 26
+    REALTIME_FEEDBACK = 1 << 27
+    SURFACE_COIL = 1 << 28
+    STABILIZATION_REFERENCE = 1 << 29
+    STABILIZATION = 1 << 30
+
+
+NO_IMAGE = (
+    Flag.NAVIGATION
+    | Flag.PHASE_CORRECTION
+    | Flag.FEEDBACK
+    | Flag.DUMMY
+    | Flag.REALTIME_FEEDBACK
+    | Flag.SURFACE_COIL
+    | Flag.STABILIZATION_REFERENCE
+    | Flag.STABILIZATION
+)
+"""Read-outs that are neither lines of an image, nor calibration, nor noise."""
+
+NEEDED = {"flags": "u8", "number_of_samples": "i8", "active_channels": "i8"}
+OPTIONAL = {
+    "discard_pre": "i8",
+    "discard_post": "i8",
+    "center_sample": "i8",
+    "encoding_space_ref": "i8",
+    "trajectory_dimensions": "i8",
+    "sample_time_us": "f8",
+    "position": "3f8",
+    "read_dir": "3f8",
+    "phase_dir": "3f8",
+    "slice_dir": "3f8",
+}
+COUNTERS = (
+    "kspace_encode_step_1",
+    "kspace_encode_step_2",
+    "average",
+    "slice",
+    "contrast",
+    "phase",
+    "repetition",
+    "set",
+)
+FIELDS = np.dtype([*NEEDED.items(), *OPTIONAL.items(), *((name, "i8") for name in COUNTERS)])
+
+
+def is_data(item: Any) -> bool:
+    """Whether an item of an HDF5 file is a table of read-outs."""
+    return isinstance(item, h5py.Dataset) and {"head", "data"} <= set(item.dtype.names or ())
+
+
+def read_table(path: Path, data: h5py.Dataset) -> Table:
+    """The headers of all read-outs; what they may lack is zero.
+
+    Raises:
+        NorefError: if they lack what nobody can do without, or some are not in the file.
+    """
+    # Else HDF5 makes them up, however many a damaged length says.
+    if data.compression is None and data.id.get_storage_size() < data.size * data.dtype["head"].itemsize:
+        raise NorefError(
+            f"{path}: damaged or incomplete ({data.size} read-outs are not all there); copy it again"
+        )
+    heads = data.fields("head")[()]
+    names = set(heads.dtype.names or ())
+    counters = heads["idx"] if "idx" in names else np.zeros(len(heads), [])
+    counted = set(counters.dtype.names or ())
+    missing = [name for name in NEEDED if name not in names]
+    if COUNTERS[0] not in counted:
+        missing.append(f"idx.{COUNTERS[0]}")
+    if missing:
+        raise NorefError(f"{path}: the headers of its read-outs lack {', '.join(missing)}; export it again")
+    table = np.zeros(len(heads), FIELDS)
+    for name in names & {*NEEDED, *OPTIONAL}:
+        table[name] = heads[name]
+    for name in counted & set(COUNTERS):
+        table[name] = counters[name]
+    return table
+
+
+def flagged(table: Table, flags: Flag) -> NDArray[np.bool_]:
+    """Which read-outs have any of some flags."""
+    return np.asarray((table["flags"] & np.uint64(flags)) != 0)
+
+
+def read_samples(
+    path: Path, data: h5py.Dataset, table: Table, numbers: NDArray[np.intp]
+) -> list[NDArray[Any]]:
+    """Samples of some read-outs, complex64 `(coils, samples)` each.
+
+    Args:
+        path: of the file, for messages.
+        data: the read-outs.
+        table: their headers.
+        numbers: which of them, ascending.
+
+    Raises:
+        NorefError: if one has more or fewer samples than its header says.
+    """
+    found = []
+    for number, values in zip(numbers, data.fields("data")[numbers], strict=True):
+        coils, samples = (int(table[name][number]) for name in ("active_channels", "number_of_samples"))
+        if len(values) != 2 * coils * samples:
+            raise NorefError(
+                f"{path}: read-out {number} holds {len(values) // 2} samples where its header says "
+                f"{coils} channels of {samples}; export it again"
+            )
+        found.append(values.astype(np.float32, copy=False).view(np.complex64).reshape(coils, samples))
+    return found
+
+
+def read_trajectory(
+    path: Path, data: h5py.Dataset, table: Table, numbers: NDArray[np.intp]
+) -> list[NDArray[Any]]:
+    """Where samples of some read-outs were taken, float32 `(samples, 2)` each: `(kx, ky)`, the file's units.
+
+    Raises:
+        NorefError: if a read-out has no such positions.
+    """
+    found = []
+    stored = data.fields("traj")[numbers] if "traj" in data.dtype.names else [()] * len(numbers)
+    for number, values in zip(numbers, stored, strict=True):
+        axes, samples = (int(table[name][number]) for name in ("trajectory_dimensions", "number_of_samples"))
+        if axes < 2 or len(values) != axes * samples:
+            raise NorefError(
+                f"{path}: read-out {number} is off the Cartesian grid, and its positions in k-space are not "
+                "in the file; export it with its trajectory"
+            )
+        found.append(np.asarray(values, np.float32).reshape(samples, axes)[:, :2])
+    return found
+
+
+def grid(
+    path: Path, table: Table, samples: list[NDArray[Any]], rows: NDArray[np.intp], shape: tuple[int, int]
+) -> tuple[NDArray[np.complex64], NDArray[np.intp]]:
+    """Read-outs in their places: the mean of all that a place got, and of how many.
+
+    Sample `j` of a read-out lies at column `kx // 2 − center_sample + j`. A reversed one is flipped first;
+    the half sample by which that moves an even number of samples belongs to the phase correction. What
+    `discard_pre` and `discard_post` name is left out. A `center_sample` of 0 was not given.
+
+    Args:
+        path: of the file, for messages.
+        table: headers of these read-outs.
+        samples: of each, `(coils, samples)`.
+        rows: of each in k-space.
+        shape: of k-space, `(ky, kx)`.
+
+    Returns:
+        complex64 `(coils, ky, kx)`, and int `(ky, kx)`.
+
+    Raises:
+        NorefError: if a sample lies outside k-space.
+    """
+    kspace = np.zeros((len(samples[0]), *shape), np.complex64)
+    count = np.zeros(shape, np.intp)
+    reverse = flagged(table, Flag.REVERSE)
+    for i, (line, row) in enumerate(zip(samples, rows, strict=True)):
+        size = line.shape[-1]
+        start, stop = int(table["discard_pre"][i]), size - int(table["discard_post"][i])
+        centre = int(table["center_sample"][i]) or size // 2
+        if reverse[i]:
+            line, centre = line[:, ::-1], 2 * (size // 2) - centre
+            start, stop = size - stop, size - start
+        place = shape[1] // 2 - centre
+        if start >= stop:
+            continue
+        if place + start < 0 or place + stop > shape[1]:
+            raise NorefError(
+                f"{path}: read-outs of {size} samples around sample {centre} do not fit an encoded matrix of "
+                f"{shape[1]}; correct encodedSpace or center_sample"
+            )
+        kspace[:, row, place + start : place + stop] += line[:, start:stop]
+        count[row, place + start : place + stop] += 1
+    several = count > 1
+    kspace[:, several] /= count[several]
+    return kspace, count

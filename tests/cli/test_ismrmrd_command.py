@@ -1,0 +1,168 @@
+"""ISMRMRD files by command: looked at, prepared, reconstructed, trained on, refused."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import TINY, done, refused, tree
+
+from noref import formats
+from noref.data.store import Store
+from noref.formats import mrd_writing
+from noref.physics import fft2c, ifft2c, pad_centre
+from noref.scan import Header, Scan
+
+with warnings.catch_warnings():
+    import ismrmrd
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory, undersampled: Path) -> Path:
+    """The simulated subjects as a scanner leaves them: read-outs sampled twice as dense, with noise scans."""
+    folder = tmp_path_factory.mktemp("ismrmrd") / "scans"
+    for path in sorted(undersampled.glob("*.h5")):
+        mrd_writing.write(folder / f"{path.stem}.h5", [dense(scan) for scan in formats.read(path)])
+    return folder
+
+
+def dense(scan: Scan) -> Scan:
+    ky, kx = scan.shape
+    lines = scan.measured[:, :1]
+    wide = lines.expand(ky, 2 * kx)
+    kspace = torch.where(wide, fft2c(pad_centre(ifft2c(scan.kspace), (ky, 2 * kx))), 0)
+    noise = 4 * torch.eye(scan.coils) + 1j * torch.eye(scan.coils).roll(1, 0)
+    power = float(scan.kspace.abs().max() ** 2) * 1e-6
+    return Scan(
+        scan.id,
+        kspace,
+        wide,
+        wide,
+        noise_cov=power * (noise @ noise.mH).to(torch.complex64),
+        header=Header(crop=(ky, kx), spacing=(2.0, 2.0, 5.0), protocol="T2"),
+    )
+
+
+def test_inspect_tells_what_is_in_it(scans: Path, tmp_path: Path) -> None:
+    (first, *_) = sorted(scans.iterdir())
+    told = done("inspect", first, "--picture", tmp_path / "look.png").out
+    for text in (
+        "format: ISMRMRD HDF5",
+        "matrix: 48 × 96",
+        "coils: 4",
+        "calibration: no scan of its own",
+        "a coil sample, from the noise scans; bright tissue",
+        "crop 48 × 48, spacing 2 × 2 × 5 mm, protocol T2",
+    ):
+        assert text in told
+    assert (tmp_path / "look.png").stat().st_size > 0
+
+
+def test_prepare_whitens_compresses_and_cuts(scans: Path, tmp_path: Path) -> None:
+    how = ("whiten=true", "coils=3", "oversampling=remove", "seed=3")
+    done("prepare", scans, *how, "-o", tmp_path / "store")
+    store = Store(tmp_path / "store")
+    assert len(store) == 6
+    for seen, scan in zip(store.survey, store, strict=True):
+        assert seen.bucket == (1, 3, 48, 48)
+        assert scan.kspace.shape == (3, 48, 48)
+        assert scan.maps is not None
+        assert scan.maps.shape == (1, 3, 48, 48)
+        assert scan.noise_cov is not None
+        power = scan.noise_cov * abs(scan.scale) ** 2
+        torch.testing.assert_close(power, torch.eye(3) + 0j, atol=1e-4, rtol=0)
+    settings = [f"data.target.{text}" for text in how]
+    weights = []
+    for path in (scans, tmp_path / "store"):
+        run = tmp_path / f"run-{path.name}"
+        done("train", "default", f"data.target.path={path}", *settings, f"output={run}", *TINY)
+        weights.append((run / "model" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1], "a store is what training prepares itself"
+    # The model prepares as its training did.
+    (first, *_) = sorted(scans.iterdir())
+    done("reconstruct", tmp_path / "run-store", first, "-o", tmp_path / "image.npy")
+    assert np.load(tmp_path / "image.npy").shape == (2, 48, 48)
+    line = refused(
+        "train", "default", f"data.target.path={tmp_path / 'store'}", f"output={tmp_path / 'x'}", *TINY
+    )
+    assert "prepared with oversampling=remove whiten=True coils=3" in line
+
+
+@pytest.mark.parametrize(
+    "how", [[], ["oversampling=remove"], ["whiten=true", "coils=3", "compression=geometric"]]
+)
+def test_reconstruct_writes_images_of_the_format(scans: Path, tmp_path: Path, how: list[str]) -> None:
+    (first, *_) = sorted(scans.iterdir())
+    for name in ("a.mrd", "a.npy"):
+        done("reconstruct", "zero-filled", first, *how, "-o", tmp_path / name)
+    images = np.load(tmp_path / "a.npy")
+    assert images.shape == (2, 48, 48)
+    with ismrmrd.Dataset(str(tmp_path / "a.mrd"), mode="r") as file:
+        for i, image in enumerate(images):
+            read = file.read_image("image_0", i)
+            np.testing.assert_array_equal(read.data[0, 0], image)
+            np.testing.assert_allclose(read.field_of_view[:], (96, 96, 5))
+    done("reconstruct", "zero-filled", scans, *how, "-o", tmp_path / "all", "--suffix", ".mrd.h5")
+    assert len(tree(tmp_path / "all")) == 3
+
+
+def test_averages_apart_are_two_measurements_of_one_slice(scans: Path, tmp_path: Path) -> None:
+    (first, *_) = sorted(scans.iterdir())
+    scan = formats.read(first)[0]
+    other = replace(scan, kspace=torch.where(scan.measured, scan.kspace * 1.5, 0))
+    mrd_writing.write(tmp_path / "two.h5", [scan, replace(other, id=f"{scan.subject}/again/000")])
+    with ismrmrd.Dataset(str(tmp_path / "two.h5"), mode="a") as file:
+        for number in range(file.number_of_acquisitions()):
+            one = file.read_acquisition(number)
+            one.idx.average, one.idx.repetition = one.idx.repetition, 0
+            file.write_acquisition(one, number)
+    for averages, count in (("mean", 1), ("apart", 2)):
+        store = tmp_path / averages
+        done("prepare", tmp_path / "two.h5", f"averages={averages}", "-o", store)
+        assert len(Store(store)) == count
+    done("reconstruct", "zero-filled", tmp_path / "two.h5", "averages=apart", "-o", tmp_path / "halves.npy")
+    one, two = np.load(tmp_path / "halves.npy")
+    done("reconstruct", "zero-filled", tmp_path / "two.h5", "-o", tmp_path / "mean.npy")
+    (mean,) = np.load(tmp_path / "mean.npy")
+    np.testing.assert_allclose((one + two) / 2, mean, rtol=1e-2, atol=1e-3 * np.abs(mean).max())
+    line = refused(
+        "train", "default", f"data.target.path={tmp_path / 'mean'}", "data.target.averages=apart", *TINY
+    )
+    assert "leave out axes, key, domain and averages" in line
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(scans: Path, tmp_path: Path) -> None:
+    (first, *_) = sorted(scans.iterdir())
+    store = tmp_path / "store"
+    scan = formats.read(first)[0]
+    short = tmp_path / "short.h5"
+    short.write_bytes(first.read_bytes()[:-5000])
+    assert "damaged or incomplete" in refused("inspect", short)
+    assert "damaged or incomplete" in refused("prepare", short, "-o", store)
+    assert "damaged or incomplete" in refused("reconstruct", "zero-filled", short, "-o", tmp_path / "x.mrd")
+    assert "averages: input should be 'mean' or 'apart'" in refused(
+        "prepare", first, "averages=summed", "-o", store
+    )
+    echo = torch.ones_like(scan.mask)
+    echo[:, :20] = False
+    mrd_writing.write(tmp_path / "echo.h5", [scan.undersampled(echo)])
+    line = refused(
+        "reconstruct", "zero-filled", tmp_path / "echo.h5", "oversampling=remove", "-o", store / "x.npy"
+    )
+    assert "set oversampling=keep" in line
+    singular = replace(scan, noise_cov=torch.ones(4, 4) + 0j)
+    mrd_writing.write(tmp_path / "dead.h5", [singular])
+    line = refused("reconstruct", "zero-filled", tmp_path / "dead.h5", "whiten=true", "-o", store / "x.npy")
+    assert "the noise covariance is singular" in line
+    radial = replace(scan, trajectory=torch.ones(*scan.shape, 2))
+    mrd_writing.write(tmp_path / "radial.h5", [radial])
+    assert "48 read-outs" not in done("inspect", first).out
+    assert "off the Cartesian grid" in done("inspect", tmp_path / "radial.h5").out
+    assert "without --picture" in refused("inspect", tmp_path / "radial.h5", "--picture", tmp_path / "x.png")
+    assert not store.exists()
+    assert not (tmp_path / "x.mrd").exists()
+    assert not (tmp_path / "x.png").exists()

@@ -1,8 +1,10 @@
 """noref: train MRI reconstruction networks when no fully sampled scan exists."""
 
 from noref.api import Model, load, load_config, train
+from noref.config import Source
 from noref.errors import NorefError
 from noref.formats import read, write
+from noref.preparing import prepare
 from noref.scan import Role, Scan
 from noref.version import __version__
 
@@ -11,9 +13,11 @@ __all__ = [
     "NorefError",
     "Role",
     "Scan",
+    "Source",
     "__version__",
     "load",
     "load_config",
+    "prepare",
     "read",
     "train",
     "write",

@@ -14,6 +14,7 @@ from command import TINY, done, refused, tree
 from safetensors.torch import load_file
 from training.ranks import finish, start
 
+import noref
 from noref.api import dataset
 from noref.config import Source
 from noref.data.store import Store
@@ -30,6 +31,9 @@ def test_training_from_it_is_training_from_the_files(undersampled: Path, tmp_pat
     store, weights = tmp_path / "store", []
     told = done("prepare", undersampled, "-o", store, "holdout=0.1", "seed=3")
     assert told.out == f"{store}\n"
+    assert "targets; coil maps by espirit, not whitened" in told.err
+    assert told.err.endswith(f"pictures: {store / 'contact.png'}\n")
+    assert (store / "contact.png").exists()
     for path in (undersampled, store):
         run = tmp_path / f"run-{path.name}"
         target = (f"data.target.path={path}", "data.target.holdout=0.1", "data.target.seed=3")
@@ -49,7 +53,10 @@ def test_processes_share_out_its_volumes(full: Path, tmp_path: Path) -> None:
     assert tree(shared) == tree(alone)
     one, other = Store(shared), Store(alone)
     assert (one.ids, one.role, one.how, one.survey) == (other.ids, Role.PROXY, other.how, other.survey)
-    files = dataset(Source(path=str(full), mask="lines", acceleration=2, acs=12, maps="acs"), Role.PROXY)
+    how_said = Source(path=str(full), role=Role.PROXY, mask="lines", acceleration=2, acs=12, maps="acs")
+    assert noref.prepare(how_said, tmp_path / "python").ids == one.ids
+    assert tree(tmp_path / "python") == tree(alone)
+    files = dataset(how_said, Role.PROXY)
     for a, b, c in zip(one, other, files, strict=True):
         assert same(a, b)
         assert same(a, c)

@@ -1,0 +1,90 @@
+"""What a store holds, in words and in a picture: the quickest way to see that something went wrong."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from noref.data.dataset import Seen, volume_of
+from noref.data.packed import unpacked
+from noref.data.prepare import combined
+from noref.data.shown import cropped, magnitude
+from noref.data.store import Store
+from noref.formats import png
+from noref.scan import Scan, coil_maps
+
+SHEET = "contact.png"
+"""The picture's file in a store."""
+
+THUMBNAIL = 128
+"""Pixels of the longer side of a picture on the sheet."""
+
+MOST = 100
+"""Pictures on a sheet; of more volumes, some are shown, evenly spread."""
+
+
+def summary(store: Store) -> str:
+    """A table of the store: a line for all slices of equal matrix and coils."""
+    lines = [("matrix", "coils", "sets", "volumes", "slices", "full", "R", "held out")]
+    order = sorted(store.survey, key=lambda seen: seen.bucket)
+    for (sets, coils, ky, kx), group in groupby(order, key=lambda seen: seen.bucket):
+        alike = list(group)
+        rates = [_rate(seen) for seen in alike]
+        held = [1 - int(unpacked(s.allowed).sum()) / int(unpacked(s.mask).sum()) for s in alike]
+        lines.append(
+            (
+                f"{ky}×{kx}",
+                str(coils),
+                str(sets),
+                str(len({volume_of(seen.id) for seen in alike})),
+                str(len(alike)),
+                str(sum(seen.full for seen in alike)),
+                _range(rates, 1),
+                _range([100 * share for share in held], 0) + " %",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    how = store.how
+    done = [f"coil maps by {how.maps}", "whitened" if how.whiten else "not whitened"]
+    done += [f"{how.coils} virtual coils by {how.compression}"] if how.coils else []
+    done += ["read-out oversampling removed"] if how.oversampling == "remove" else []
+    return "\n".join([*rows, f"{store.role}s; {', '.join(done)}"])
+
+
+def contact_sheet(store: Store, path: Path) -> None:
+    """Writes a picture of the middle slice of every volume, as its visible samples alone show it.
+
+    Each in a window of its own, in the order of the store.
+
+    Args:
+        store: finished.
+        path: of the PNG.
+    """
+    volumes = [list(indices) for _, indices in groupby(range(len(store)), lambda i: volume_of(store.ids[i]))]
+    step = -(-len(volumes) // MOST)
+    pictures = [_thumbnail(store[of[len(of) // 2]]) for of in volumes[::step]]
+    png.save(path, png.sheet(np.stack(pictures)))
+
+
+def _thumbnail(scan: Scan) -> NDArray[np.uint8]:
+    """The zero-filled image of Ω∖Γ, on a square of `THUMBNAIL` pixels."""
+    image = cropped(magnitude(combined(scan.kspace, coil_maps(scan), scan.allowed)), scan)
+    picture = Image.fromarray(png.grey(image.numpy()))
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    square = Image.new("L", (THUMBNAIL, THUMBNAIL))
+    square.paste(picture, ((THUMBNAIL - picture.width) // 2, (THUMBNAIL - picture.height) // 2))
+    return np.asarray(square)
+
+
+def _rate(seen: Seen) -> float:
+    return int((~unpacked(seen.padding)).sum()) / int(unpacked(seen.mask).sum())
+
+
+def _range(values: list[float], digits: int) -> str:
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low}–{high}"

@@ -1,0 +1,64 @@
+"""What is said and shown of a store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from synthetic import scan, undersampled
+
+from noref.data.dataset import Dataset
+from noref.data.overview import THUMBNAIL, contact_sheet, summary
+from noref.data.prepare import Preparation
+from noref.data.store import open_store
+from noref.data.storing import write_store
+from noref.scan import Role, Scan
+
+
+def stored(folder: Path, scans: list[Scan], **settings: object) -> Path:
+    how = Preparation.model_validate(settings)
+    dataset = Dataset(scans, how, Role.TARGET)
+    write_store(folder, map(dataset.prepared, range(len(dataset))), how, Role.TARGET)
+    return folder
+
+
+def slices(volume: str, count: int, shape: tuple[int, int], coils: int, seed: int) -> list[Scan]:
+    made = [undersampled(scan(shape, coils, seed + i, noise=0.01), "lines", 2, 8, i) for i in range(count)]
+    return [replace(one, id=f"{volume}/{volume}/{i:03d}") for i, one in enumerate(made)]
+
+
+def test_alike_slices_share_a_line(tmp_path: Path) -> None:
+    scans = [
+        *slices("a", 3, (32, 24), 2, 0),
+        *slices("b", 2, (32, 24), 2, 5),
+        *slices("c", 1, (40, 24), 4, 9),
+    ]
+    head, first, second, done = summary(open_store(str(stored(tmp_path / "s", scans)))).splitlines()
+    assert head.split() == ["matrix", "coils", "sets", "volumes", "slices", "full", "R", "held", "out"]
+    assert first.split()[:7] == ["32×24", "2", "1", "2", "5", "0", "2.0"]
+    assert second.split()[:7] == ["40×24", "4", "1", "1", "1", "0", "2.0"]
+    assert first.split()[-1] == second.split()[-1] == "%"
+    assert 0 < float(second.split()[-2]) < 10
+    assert done == "targets; coil maps by espirit, not whitened"
+
+
+@pytest.mark.parametrize(("volumes", "size"), [(1, (1, 1)), (3, (2, 2)), (5, (3, 2))])
+def test_every_volume_has_a_picture(tmp_path: Path, volumes: int, size: tuple[int, int]) -> None:
+    scans = [one for v in range(volumes) for one in slices(f"v{v}", 3, (32, 24), 2, 10 * v)]
+    store = open_store(str(stored(tmp_path / "s", scans, maps="acs")))
+    contact_sheet(store, tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (size[1] * THUMBNAIL, size[0] * THUMBNAIL)
+    shown = [
+        sheet[row * THUMBNAIL : (row + 1) * THUMBNAIL, column * THUMBNAIL : (column + 1) * THUMBNAIL]
+        for row in range(size[1])
+        for column in range(size[0])
+    ]
+    for number, picture in enumerate(shown):
+        assert (picture.max() > 0) == (number < volumes)
+    # An object in air, not filled up beyond its matrix.
+    assert torch.from_numpy(shown[0].copy()).float()[: (THUMBNAIL - 32) // 2].sum() == 0

@@ -97,8 +97,10 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
     """
     if is_store(source.path):
         store = open_store(source.path, subjects=source.subjects)
-        if source.axes or source.key or source.domain != "kspace":
-            raise NorefError(f"{store.folder}: its scans are prepared; leave out axes, key and domain")
+        if source.axes or source.key or source.domain != "kspace" or source.trajectory:
+            raise NorefError(
+                f"{store.folder}: its scans are prepared; leave out axes, key, domain and trajectory"
+            )
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)
 
@@ -112,6 +114,9 @@ def slices(source: Source) -> Scans:
         domain=source.domain,
         subjects=source.subjects,
         skip_bad=source.skip_bad,
+        trajectory=source.trajectory,
+        matrix=source.matrix,
+        oversampling=source.oversampling,
     )
 
 
@@ -212,7 +217,9 @@ def build_engine(config: Config) -> Engine:
 def undersampled_alike(proxies: Dataset, source: Source, targets: Dataset, cache_gb: float) -> Dataset:
     """The proxies; full ones of which nobody said how to undersample them, as the targets are."""
     # One tells of all, whom `check_references` looks at later: each look reads every file.
-    if source.mask != "acquired" or is_store(source.path) or not fully_sampled(proxies.slices[0]):
+    first = proxies.slices[0]
+    off_grid = first.trajectory is not None
+    if source.mask != "acquired" or is_store(source.path) or off_grid or not fully_sampled(first):
         return proxies
     sampling = sampled_as(targets)
     told = " ".join(f"{name}={value}" for name, value in sampling.items())

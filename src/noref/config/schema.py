@@ -21,6 +21,9 @@ class Source(Preparation):
         axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`.
         key: the variable in `.npz` and `.mat` files.
         domain: `kspace`, or `image` for arrays of images.
+        trajectory: of samples off the Cartesian grid: a file, or `radial` or `golden` for full spokes.
+        matrix: of the image of a trajectory, along either axis; as far as it reaches if not given.
+        oversampling: of `radial` and `golden` read-outs.
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.
@@ -30,6 +33,9 @@ class Source(Preparation):
     axes: str | None = None
     key: str | None = None
     domain: Domain = "kspace"
+    trajectory: str | None = None
+    matrix: int | None = Field(None, ge=16)
+    oversampling: float = Field(2.0, ge=1)
     role: Role | None = None
     subjects: int | None = Field(None, ge=1)
     skip_bad: bool = False

@@ -80,6 +80,9 @@ def open_scans(
     domain: Domain = "kspace",
     subjects: int | None = None,
     skip_bad: bool = False,
+    trajectory: str | None = None,
+    matrix: int | None = None,
+    oversampling: float = 2.0,
 ) -> Scans:
     """All slices of the files that a path names.
 
@@ -91,6 +94,9 @@ def open_scans(
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
+        trajectory: of samples off the Cartesian grid, see `formats.read`.
+        matrix: of its image, see `formats.read`.
+        oversampling: of its read-outs, see `formats.read`.
 
     Raises:
         NorefError: if there are no files, or one is bad and `skip_bad` is not set.
@@ -99,7 +105,15 @@ def open_scans(
     bad: list[str] = []
     for file in files_of(path):
         try:
-            slices = read(file, axes=axes, key=key, domain=domain)
+            slices = read(
+                file,
+                axes=axes,
+                key=key,
+                domain=domain,
+                trajectory=trajectory,
+                matrix=matrix,
+                oversampling=oversampling,
+            )
             if skip_bad:
                 for _ in slices:
                     pass

@@ -15,6 +15,7 @@ from noref.files import whole
 from noref.formats import arrays, bart, fastmri, nifti, png
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged
+from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
 
 SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png")
@@ -31,6 +32,9 @@ def read(
     domain: Domain = "kspace",
     role: Role = Role.TARGET,
     mask_key: str | None = None,
+    trajectory: str | None = None,
+    matrix: int | None = None,
+    oversampling: float = 2.0,
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
@@ -47,14 +51,37 @@ def read(
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
         role: what the scans are to the training.
         mask_key: the array that holds the mask, Ω.
+        trajectory: where samples off the Cartesian grid were taken, each `ky` a read-out and `kx` its
+            samples: a file (`formats.trajectory`), `radial` for full spokes evenly spaced over 360°, or
+            `golden` for the golden angle.
+        matrix: of the image of a trajectory, along either axis; as far as it reaches if None.
+        oversampling: of the read-out of `radial` and `golden` spokes: samples per cycle per field of view.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
             for.
     """
     path = Path(path)
+    if trajectory is not None:
+        if domain == "image":
+            raise NorefError(f"{path}: images have no trajectory; leave out trajectory or domain=image")
+        read_out = _read(path, axes, key, domain, role, mask_key, on_grid=False)
+        return OffGrid(read_out, trajectory, matrix, oversampling)
+    return _read(path, axes, key, domain, role, mask_key, on_grid=True)
+
+
+def _read(
+    path: Path,
+    axes: str | None,
+    key: str | None,
+    domain: Domain,
+    role: Role,
+    mask_key: str | None,
+    *,
+    on_grid: bool,
+) -> Slices:
     if bart.header_of(path) or path.suffix == ".cfl":
-        return bart.read(path, axes=axes, domain=domain, role=role)
+        return bart.read(path, axes=axes, domain=domain, role=role, on_grid=on_grid)
     if path.is_dir():
         raise NorefError(f"{path}: is a folder; name the files in it")
     if not path.is_file():

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from noref.physics import cartesian
+from noref.physics import cartesian, noncartesian
 from noref.sampling.masks import acquisition_mask
-from noref.scan import Role, Scan
+from noref.sampling.spokes import radial, turned
+from noref.scan import Header, Role, Scan, coil_maps
 from noref.seeding import Key
 
 Shape = tuple[int, int]
@@ -72,6 +73,46 @@ def scan(
         mask=full,
         maps=seen if keep_maps and coils > 1 else None,
         role=role,
+    )
+
+
+def spokes(
+    shape: Shape = (32, 24),
+    coils: int = 2,
+    seed: int = 0,
+    *,
+    number: int = 15,
+    noise: float = 0.0,
+    keep_maps: bool = True,
+    role: Role = Role.TARGET,
+) -> Scan:
+    """The same object, sampled along golden-angle spokes, turned by an angle of the seed's own.
+
+    Args:
+        shape: image matrix `(y, x)`.
+        coils: number of coils; one coil has no maps.
+        seed: of object, coils, angle and noise.
+        number: of spokes.
+        noise: standard deviation per complex sample.
+        keep_maps: whether the scan has the maps it was made with.
+        role: target or proxy.
+    """
+    full = scan(shape, coils, seed)
+    seen = coil_maps(full)
+    places = turned(radial(number, 2 * max(shape), golden=True), float(seed))
+    everywhere = torch.ones(places.shape[:2], dtype=torch.bool)
+    kspace = noncartesian(everywhere[None], seen[None], places[None]).forward(image(shape, 1, seed)[None])[0]
+    generator = torch.Generator().manual_seed(1000 + seed)
+    return replace(
+        full,
+        kspace=kspace + noise * torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator),
+        measured=everywhere,
+        mask=everywhere,
+        trajectory=places,
+        maps=seen if keep_maps and coils > 1 else None,
+        clean=full.kspace,
+        role=role,
+        header=Header(matrix=shape),
     )
 
 

@@ -141,7 +141,8 @@ def test_batches_stack_scans_and_count_padding_as_measured() -> None:
 
 def test_batches_move_as_a_whole() -> None:
     batch = ScanBatch.of([complete()]).to("meta")
-    assert all(getattr(batch, f.name).is_meta for f in fields(ScanBatch) if f.name != "ids")
+    on_grid = ("ids", "trajectory", "weights")
+    assert all(getattr(batch, f.name).is_meta for f in fields(ScanBatch) if f.name not in on_grid)
     assert batch.ids == ("subject0/scan/0",)
 
 

@@ -97,9 +97,10 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
     """
     if is_store(source.path):
         store = open_store(source.path, subjects=source.subjects)
-        if source.axes or source.key or source.domain != "kspace" or source.averages != "mean":
+        given = (source.axes, source.key, source.trajectory, source.domain != "kspace")
+        if any(given) or source.averages != "mean":
             raise NorefError(
-                f"{store.folder}: its scans are prepared; leave out axes, key, domain and averages"
+                f"{store.folder}: its scans are prepared; leave out axes, key, domain, averages, trajectory"
             )
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)
@@ -115,6 +116,9 @@ def slices(source: Source) -> Scans:
         averages=source.averages,
         subjects=source.subjects,
         skip_bad=source.skip_bad,
+        trajectory=source.trajectory,
+        matrix=source.matrix,
+        readout_oversampling=source.readout_oversampling,
     )
 
 
@@ -215,7 +219,9 @@ def build_engine(config: Config) -> Engine:
 def undersampled_alike(proxies: Dataset, source: Source, targets: Dataset, cache_gb: float) -> Dataset:
     """The proxies; full ones of which nobody said how to undersample them, as the targets are."""
     # One tells of all, whom `check_references` looks at later: each look reads every file.
-    if source.mask != "acquired" or is_store(source.path) or not fully_sampled(proxies.slices[0]):
+    first = proxies.slices[0]
+    off_grid = first.trajectory is not None
+    if source.mask != "acquired" or is_store(source.path) or off_grid or not fully_sampled(first):
         return proxies
     sampling = sampled_as(targets)
     told = " ".join(f"{name}={value}" for name, value in sampling.items())

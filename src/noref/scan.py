@@ -1,11 +1,13 @@
 """A scan is what a scanner measured: one slice's k-space and all that is known about it.
 
 Axes are fixed: `(…, coils, ky, kx)`, read-out last. No code counts axes from the left, so that frames and
-partitions go in front.
+partitions go in front. Off the Cartesian grid ky counts the read-outs (spokes, arms of a spiral), kx the
+samples of each, and the trajectory says where they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from noref.physics import Encoding, cartesian
+from noref.errors import NorefError
+from noref.physics import Encoding, cartesian, noncartesian
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,6 +48,7 @@ class Header:
         echo_time: milliseconds.
         inversion_time: milliseconds.
         flip_angle: degrees.
+        matrix: `(y, x)` of the image of a scan off the Cartesian grid; on it the k-space says so itself.
     """
 
     crop: tuple[int, int] | None = None
@@ -58,6 +62,7 @@ class Header:
     echo_time: float | None = None
     inversion_time: float | None = None
     flip_angle: float | None = None
+    matrix: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,17 +80,20 @@ class Scan:
             fills a scan in, what a teacher guesses.
         holdout: bool `(…, ky, kx)`, Γ, or None.
         padding: bool `(…, ky, kx)`, known zeros: consistent data, but neither graded nor counted in R.
-        trajectory: float32 `(…, readouts, samples, 2)`, where samples off the Cartesian grid were taken,
-            along `(ky, kx)` in cycles per field of view of the image, whose matrix is `header.crop`; or None.
+        trajectory: float32 `(…, readouts, samples, 2)`, where samples off the Cartesian grid were taken, in
+            cycles per field of view along y and x of the image, whose matrix is `header.matrix`; or None.
             k-space is then `(coils, readouts, samples)`, and its masks `(readouts, samples)`.
+        weights: float32 `(…, readouts, samples)`, the root of the density compensation that k-space off the
+            grid was multiplied by; None on the grid, or as read from a file.
         maps: complex64 `(sets, coils, y, x)` with `Σ_c |S_c|² = 1` on the object, or None.
         calibration: complex64 `(coils, ky, kx)` of a separate calibration scan, or None.
         noise_cov: complex64 `(coils, coils)` of the noise in a sample of k-space, `E[n nᴴ]`, or None.
-        density: float32 `(…, ky, kx)`, the probability with which Ω∖Γ holds a sample, or None.
+        density: float32 `(…, ky, kx)`, the probability with which Ω∖Γ holds a sample, or None; off the grid
+            the share of k-space around it that Ω∖Γ covers.
         scale: what k-space and reference were divided by, a complex number; 1 as read from a file.
         reference: complex64 `(sets, y, x)`, `Aᴴy` of the full scan with the same maps, or None.
-        clean: complex64 `(coils, ky, kx)`, the noiseless k-space of a simulated scan: what its reference is
-            made of, and nothing else.
+        clean: complex64 `(coils, ky, kx)`, the noiseless k-space of a simulated scan, always on the Cartesian
+            grid: what its reference is made of, and nothing else.
         rss: float32 `(rows, columns)`, the root sum of squares a file came with; never mixed in.
         role: target or proxy.
         raw: whether the k-space was measured, not made from images.
@@ -99,6 +107,7 @@ class Scan:
     holdout: Tensor | None = None
     padding: Tensor | None = None
     trajectory: Tensor | None = None
+    weights: Tensor | None = None
     maps: Tensor | None = None
     calibration: Tensor | None = None
     noise_cov: Tensor | None = None
@@ -117,6 +126,21 @@ class Scan:
         return self.kspace.shape[-2], self.kspace.shape[-1]
 
     @property
+    def matrix(self) -> tuple[int, int]:
+        """Image matrix `(y, x)`: that of k-space on the Cartesian grid.
+
+        Raises:
+            NorefError: off the grid, if neither maps nor header say it.
+        """
+        if self.trajectory is None:
+            return self.shape
+        if self.maps is not None:
+            return self.maps.shape[-2], self.maps.shape[-1]
+        if self.header.matrix is None:
+            raise NorefError(f"{self.id}: off the Cartesian grid, of no known matrix; give matrix=N")
+        return self.header.matrix
+
+    @property
     def coils(self) -> int:
         """Number of coils."""
         return self.kspace.shape[-3]
@@ -133,7 +157,12 @@ class Scan:
 
     @property
     def acceleration(self) -> float:
-        """`R`: positions inside the padding over samples in Ω, the ACS counted."""
+        """`R`: positions inside the padding over samples in Ω, the ACS counted.
+
+        Off the grid it is π/2·N, the spokes of a full radial scan, over the read-outs in Ω.
+        """
+        if self.trajectory is not None:
+            return full_readouts(self.matrix) / max(int(self.mask.any(-1).sum()), 1)
         positions = self.mask.numel() if self.padding is None else int((~self.padding).sum())
         return positions / max(int(self.mask.sum()), 1)
 
@@ -176,7 +205,47 @@ def coil_maps(scan: Scan) -> Tensor:
         return scan.maps
     if scan.coils > 1:
         raise ValueError(f"{scan.id}: {scan.coils} coils but no maps")
-    return torch.ones(1, *scan.kspace.shape[-3:], dtype=scan.kspace.dtype)
+    return torch.ones(1, 1, *scan.matrix, dtype=scan.kspace.dtype)
+
+
+def full_readouts(matrix: tuple[int, int]) -> float:
+    """π/2·N: full spokes whose ends lie a cycle per field of view apart."""
+    return math.pi / 2 * max(matrix)
+
+
+def encode(
+    mask: Tensor,
+    maps: Tensor,
+    trajectory: Tensor | None = None,
+    weights: Tensor | None = None,
+    shown: Tensor | None = None,
+    lines: bool | None = None,
+) -> Encoding:
+    """The encoding operator of a batch, on the Cartesian grid or, with a trajectory, off it.
+
+    Args:
+        mask: bool `(batch, ky, kx)`.
+        maps: complex `(batch, sets, coils, y, x)`.
+        trajectory: float32 `(batch, ky, kx, 2)`, or None.
+        weights: float32 `(batch, ky, kx)` of a trajectory, or None.
+        shown: as for `cartesian`.
+        lines: as for `cartesian`.
+    """
+    if trajectory is None:
+        return cartesian(mask, maps, shown, lines)
+    return noncartesian(mask, maps, trajectory, weights)
+
+
+def encoding_of(scan: Scan, mask: Tensor, maps: Tensor | None = None) -> Encoding:
+    """The encoding operator of some samples of one scan, a batch of one.
+
+    Args:
+        scan: with maps, if it has several coils.
+        mask: bool `(ky, kx)`.
+        maps: complex64 `(sets, coils, y, x)`; the scan's own if None.
+    """
+    trajectory, weights = (None if t is None else t[None] for t in (scan.trajectory, scan.weights))
+    return encode(mask[None], (coil_maps(scan) if maps is None else maps)[None], trajectory, weights)
 
 
 @dataclass(frozen=True)
@@ -189,6 +258,8 @@ class ScanBatch:
         mask: bool `(batch, ky, kx)`, the samples in k-space.
         padding: bool `(batch, ky, kx)`, known zeros.
         maps: complex64 `(batch, sets, coils, y, x)`.
+        trajectory: float32 `(batch, ky, kx, 2)`, or None on the Cartesian grid.
+        weights: float32 `(batch, ky, kx)`, or None on the Cartesian grid.
     """
 
     ids: tuple[str, ...]
@@ -196,6 +267,8 @@ class ScanBatch:
     mask: Tensor
     padding: Tensor
     maps: Tensor
+    trajectory: Tensor | None = None
+    weights: Tensor | None = None
 
     @classmethod
     def of(cls, scans: Sequence[Scan]) -> ScanBatch:
@@ -206,15 +279,24 @@ class ScanBatch:
             mask=torch.stack([scan.mask for scan in scans]),
             padding=torch.stack([padding_of(scan) for scan in scans]),
             maps=torch.stack([coil_maps(scan) for scan in scans]),
+            trajectory=stack_known([scan.trajectory for scan in scans]),
+            weights=stack_known([scan.weights for scan in scans]),
         )
 
     def encoding(self, mask: Tensor | None = None) -> Encoding:
         """The encoding operator of Ω, or of `mask`, bool `(batch, ky, kx)`; padding counts as measured."""
-        return cartesian((self.mask if mask is None else mask) | self.padding, self.maps)
+        measured = (self.mask if mask is None else mask) | self.padding
+        return encode(measured, self.maps, self.trajectory, self.weights)
 
     def to(self, device: torch.device | str) -> ScanBatch:
         """The same batch on another device."""
         return on_device(self, device)
+
+
+def stack_known(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Tensors that all scans of a batch have, or none, along a new first axis."""
+    known = [tensor for tensor in tensors if tensor is not None]
+    return torch.stack(known) if known else None
 
 
 def on_device(record: Record, device: torch.device | str) -> Record:
@@ -230,5 +312,6 @@ def padding_of(scan: Scan) -> Tensor:
 
 
 def bucket(scan: Scan) -> tuple[int, ...]:
-    """What scans must share to be stacked: map sets, coils and matrix."""
-    return (1 if scan.maps is None else scan.maps.shape[0], scan.coils, *scan.shape)
+    """What scans must share to be stacked: map sets, coils, off the grid the image's matrix, and shape."""
+    matrix = () if scan.trajectory is None else scan.matrix
+    return (1 if scan.maps is None else scan.maps.shape[0], scan.coils, *matrix, *scan.shape)

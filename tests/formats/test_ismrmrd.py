@@ -380,7 +380,7 @@ def test_positions_off_the_grid_are_cycles_per_field_of_view(tmp_path: Path, sca
     torch.testing.assert_close(scan.trajectory, torch.from_numpy(expected.copy()), atol=1e-5, rtol=1e-5)
     assert scan.measured.sum(1).tolist() == [14, 13, 12, 11, 10]
     assert same(scan, values * scan.measured.numpy())
-    assert scan.header.crop == (8, 8)
+    assert scan.header.matrix == scan.matrix == (8, 8)
 
 
 def test_positions_on_the_grid_are_not_needed(tmp_path: Path) -> None:

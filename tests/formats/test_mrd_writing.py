@@ -132,12 +132,14 @@ def test_geometry_and_repetitions_are_kept(tmp_path: Path) -> None:
 def test_trajectories_are_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     trajectory = torch.from_numpy(rng.uniform(-8, 8, size=(6, 20, 2)).astype(np.float32))
-    written = replace(scan(2, 6, 20), trajectory=trajectory, header=Header(crop=(16, 18), spacing=(2, 3, 4)))
+    written = replace(
+        scan(2, 6, 20), trajectory=trajectory, header=Header(matrix=(16, 18), spacing=(2, 3, 4))
+    )
     (read,) = back(tmp_path / "a.mrd", written)
     assert read.trajectory is not None
     torch.testing.assert_close(read.trajectory, trajectory, rtol=1e-5, atol=1e-5)
     assert torch.equal(read.kspace, written.kspace)
-    assert (read.header.crop, read.header.spacing, read.padding) == ((16, 18), (2, 3, 4), None)
+    assert (read.header.matrix, read.header.spacing, read.padding) == ((16, 18), (2, 3, 4), None)
 
 
 def test_headers_are_read_back_and_fit_the_schema() -> None:

@@ -7,27 +7,29 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from random_encodings import BATCH, draw, make, make_maps, make_mask
+from random_encodings import BATCH, draw, encode, make_cartesian, make_maps, make_mask, make_spokes
 from torch import Tensor, nn
 
 from noref.physics import cartesian, fft2c, ifft2c, to_complex, to_pairs
 from noref.physics import operators as ops
+from noref.physics.noncartesian import spoke_adjoint, spoke_forward, spoke_maps_gradient, toeplitz_spectrum
 from noref.physics.solve import sense_solve
 
-GRADIENTS = list(itertools.product([(4, 4), (3, 5)], (1, 3), (1, 2), ("lines", "points")))
+GRADIENTS = list(itertools.product([(4, 4), (3, 5)], (1, 3), (1, 2), ("lines", "points", "spokes")))
 
 
 @pytest.mark.parametrize("case", GRADIENTS)
 @pytest.mark.parametrize("name", ["forward", "adjoint", "normal", "solve"])
 def test_gradients_by_data_maps_and_damping(name: str, case: tuple[tuple[int, int], int, int, str]) -> None:
     shape, coils, sets, kind = case
-    mask = make_mask(kind, shape)
     maps = make_maps(shape, coils, sets).requires_grad_()
-    data = draw(BATCH, coils if name == "adjoint" else sets, *shape, seed=4).requires_grad_()
+    samples = encode(maps.detach(), kind).mask.shape[1:]
+    domain = (coils, *samples) if name == "adjoint" else (sets, *shape)
+    data = draw(BATCH, *domain, seed=4).requires_grad_()
     damping = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
 
     def apply(data: Tensor, maps: Tensor, damping: Tensor) -> Tensor:
-        encoding = cartesian(mask, maps)
+        encoding = encode(maps, kind)
         if name == "solve":
             return encoding.solve(data, damping, iterations=200, tolerance=1e-13)
         return getattr(encoding, name)(data) * damping
@@ -43,29 +45,39 @@ def test_every_entry_of_a_small_jacobian() -> None:
 
 
 def test_a_gradient_by_the_data_alone_keeps_nothing_for_the_maps() -> None:
-    encoding = make((6, 9), 3, 2, "points")
+    encoding = make_cartesian((6, 9), 3, 2, "points")
     x = to_pairs(draw(BATCH, 2, 6, 9)).requires_grad_()
     saved = encoding.normal_pairs(x).grad_fn.saved_tensors
     assert saved[0] is None
 
 
 def _op_calls(gradients: bool) -> dict[str, tuple[object, tuple[object, ...]]]:
-    encoding = make((6, 5), 3, 2, "points")
+    encoding = make_cartesian((6, 5), 3, 2, "points")
     folded = encoding.folded.float().requires_grad_(gradients)
     lines = folded.detach().transpose(3, 4).contiguous().requires_grad_(gradients)
     weight, mask = encoding._weight.float(), encoding._normal_mask.float()
     x = draw(BATCH, 4, 6, 5, dtype=torch.float32).requires_grad_(gradients)
     y = draw(BATCH, 3, 6, 5, 2, dtype=torch.float32).requires_grad_(gradients)
     damping = torch.tensor([0.5], requires_grad=gradients)
+    spokes = make_spokes(make_maps((6, 5), 3, 2).to(torch.complex64))
+    where = (spokes.trajectory, spokes._weight)
+    z = draw(BATCH, 3, *spokes.mask.shape[1:], 2, dtype=torch.float32).requires_grad_(gradients)
+    own = spokes.folded.requires_grad_(gradients)
     calls: dict[str, tuple[object, tuple[object, ...]]] = {
         "normal": (ops.sense_normal, (x, folded, mask)),
         "normal of lines": (ops.sense_normal, (x, lines, mask[..., :1].contiguous())),
         "forward": (ops.sense_forward, (x, folded, weight)),
         "adjoint": (ops.sense_adjoint, (y, folded, weight)),
         "solve": (sense_solve, (x, damping, folded, mask, 5, 0.0)),
+        "forward of spokes": (spoke_forward, (x, own, *where)),
+        "adjoint of spokes": (spoke_adjoint, (z, own, *where)),
+        "normal of spokes": (ops.sense_normal, (x, own, spokes._spectrum)),
+        "solve of spokes": (sense_solve, (x, damping, own, spokes._spectrum, 5, 0.0)),
     }
     if not gradients:  # the gradients by the maps are themselves differentiated by nothing
         calls["normal's maps"] = (ops.sense_normal_maps_gradient, (x, x, folded, mask))
+        calls["spokes' maps"] = (spoke_maps_gradient, (x, z, own, *where))
+        calls["spokes' spectrum"] = (toeplitz_spectrum, (where[1].square(), where[0], 6, 5))
         calls["forward's maps"] = (ops.sense_maps_gradient, (x, y, weight))
     return calls
 
@@ -93,7 +105,7 @@ class Unrolled(nn.Module):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own imports
 def test_compiled_gradients_are_the_eager_ones() -> None:
     torch.manual_seed(0)
-    encoding = make((6, 5), 2, 1, "points")
+    encoding = make_cartesian((6, 5), 2, 1, "points")
     folded, mask = encoding.folded.float(), encoding._normal_mask.float()
     start = draw(BATCH, 2, 6, 5, dtype=torch.float32)
     network = Unrolled().to(memory_format=torch.channels_last)

@@ -13,7 +13,6 @@ from networks.problems import small
 from synthetic import image, maps, scan, undersampled
 from torch import Tensor
 
-from noref.data.prepare import Preparation, prepare
 from noref.errors import NorefError
 from noref.losses import Objective
 from noref.methods import (
@@ -358,5 +357,3 @@ def test_scans_off_the_grid_are_refused() -> None:
         NorefError, match=r"^[^\n]*off the Cartesian grid, where guesses have no place[^\n]*$"
     ):
         Refinement(Subset()).view(spokes, Key(0, target.id, "view", 0))
-    with pytest.raises(NorefError, match="off the Cartesian grid, which cannot be reconstructed yet"):
-        prepare(spokes, Preparation())

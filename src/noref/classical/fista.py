@@ -63,8 +63,8 @@ def next_momentum(momentum: float) -> float:
 def largest_eigenvalue(encoding: Encoding) -> Tensor:
     """A bound of the largest eigenvalue of `AᴴA`, per scan `(batch, 1, 1, 1)`; 1 for maps of unit norm.
 
-    As `‖M F‖ ≤ 1`, it is that of the maps alone: the largest row sum of `|SᴴS|`, `(sets, sets)`, of any
-    pixel (Gershgorin).
+    As `‖M F‖ ≤ 1`, on the grid and with density compensation off it, it is that of the maps alone: the
+    largest row sum of `|SᴴS|`, `(sets, sets)`, of any pixel (Gershgorin).
     """
     maps = torch.view_as_complex(encoding.folded)
     rows = [(maps[:, s, None].conj() * maps).sum(2).abs().sum(1) for s in range(encoding.sets)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from noref.coils.calibration import acs_box
 from noref.errors import NorefError
-from noref.physics import Encoding
+from noref.physics import CartesianEncoding, Encoding
 
 Predictor = Callable[[Tensor], Tensor]
 """Makes missing lines `(lines, coils, kx)` of the lines beside them, `(lines, sources, coils, kx)`."""
@@ -52,7 +52,7 @@ def interpolate(kspace: Tensor, encoding: Encoding, learner: Learner, method: st
         NorefError: if the scan was not sampled in evenly spaced lines around an ACS that shows how lines at
             such distances are related.
     """
-    if not encoding.lines:
+    if not (isinstance(encoding, CartesianEncoding) and encoding.lines):
         raise NorefError(f"{method} needs whole phase-encode lines; use another method, such as cg-sense")
     kspace = torch.where(encoding.mask[:, None], kspace, 0)
     filled = [

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.physics import Encoding, cartesian
+from noref.physics import Encoding
 from noref.sampling.density import inverse_density
-from noref.sampling.holdout import acs_mask, holdout_error
-from noref.scan import Scan, ScanBatch, coil_maps, padding_of
+from noref.sampling.holdout import calibrated, holdout_error
+from noref.scan import Scan, ScanBatch, encoding_of, padding_of
 
 _PATIENCE = 2
 """After how many weaker strengths that are no better the search ends."""
@@ -131,7 +131,7 @@ def kspace_error(scan: Scan, image: Tensor, gamma: float) -> float:
         image: complex64 `(sets, y, x)`, from Ω∖Γ.
         gamma: `e_Γ`, its `holdout_error`.
     """
-    known = acs_mask(scan.mask)
+    known = calibrated(scan)
     if not bool(known.any()):
         known = scan.allowed
     unknown = ~(known | padding_of(scan))
@@ -140,7 +140,7 @@ def kspace_error(scan: Scan, image: Tensor, gamma: float) -> float:
     weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
     weight = weight * (scan.mask & unknown)
     energy_unknown = (weight * energy).sum() / weight.sum() * unknown.sum()
-    fitted = cartesian(known[None], coil_maps(scan)[None]).forward(image[None])[0]
+    fitted = encoding_of(scan, known).forward(image[None])[0]
     residual = (fitted - kspace).abs().square().sum(-3)[known].sum()
     return float((residual + gamma * energy_unknown) / (energy[known].sum() + energy_unknown))
 

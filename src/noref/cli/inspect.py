@@ -19,7 +19,7 @@ from noref.coils.calibration import acs_box
 from noref.data.noise import noise_level
 from noref.errors import NorefError
 from noref.formats import png
-from noref.physics import ifft2c
+from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
 
 Axes = Annotated[
@@ -30,6 +30,12 @@ Key = Annotated[str | None, typer.Option(help="Which array of the file.")]
 Domain = Annotated[Literal["kspace", "image"], typer.Option(help="What the array holds.")]
 MaskKey = Annotated[str | None, typer.Option(help="Which array of the file is the mask.")]
 
+Trajectory = Annotated[
+    str | None, typer.Option(help="Of samples off the Cartesian grid: a file, radial, or golden.")
+]
+Matrix = Annotated[int | None, typer.Option(help="Of the image of a trajectory, along either axis.")]
+Oversampling = Annotated[float, typer.Option(min=1, help="Of radial and golden read-outs.")]
+
 
 def inspect(
     files: Annotated[list[Path], typer.Argument(help="Raw data of any format that noref reads.")],
@@ -37,6 +43,9 @@ def inspect(
     key: Key = None,
     domain: Domain = "kspace",
     mask_key: MaskKey = None,
+    trajectory: Trajectory = None,
+    matrix: Matrix = None,
+    readout_oversampling: Oversampling = 2.0,
     picture: Annotated[
         Path | None, typer.Option(help="PNG to write: zero-filled image and mask, a row a file.")
     ] = None,
@@ -45,7 +54,16 @@ def inspect(
     console = Console(soft_wrap=True)
     rows = []
     for path in files:
-        slices = formats.read(path, axes=axes, key=key, domain=domain, mask_key=mask_key)
+        slices = formats.read(
+            path,
+            axes=axes,
+            key=key,
+            domain=domain,
+            mask_key=mask_key,
+            trajectory=trajectory,
+            matrix=matrix,
+            readout_oversampling=readout_oversampling,
+        )
         middle = len(slices) // 2
         scan = slices[middle]
         if picture is not None and scan.trajectory is not None:
@@ -80,9 +98,7 @@ def describe(scan: Scan) -> dict[str, str]:
         f"protocol {header.protocol}" if header.protocol else "",
     ]
     return {
-        "matrix": f"{scan.shape[0]} × {scan.shape[1]} (ky × kx)"
-        if scan.trajectory is None
-        else _matrix(scan),
+        "matrix": _matrix(scan),
         "coils": str(scan.coils) + (", with maps" if scan.maps is not None else ""),
         "calibration": describe_calibration(scan),
         "sampling": describe_sampling(scan),
@@ -94,10 +110,17 @@ def describe(scan: Scan) -> dict[str, str]:
     }
 
 
+def _matrix(scan: Scan) -> str:
+    if scan.trajectory is None:
+        return f"{scan.shape[0]} × {scan.shape[1]} (ky × kx)"
+    (y, x), (count, samples) = scan.matrix, scan.shape
+    return f"{y} × {x} (y × x), {count} read-outs of {samples} samples"
+
+
 def describe_sampling(scan: Scan) -> str:
     """Pattern, acceleration (the ACS counted, padding left out) and size of the ACS."""
     if scan.trajectory is not None:
-        return f"{scan.shape[0]} read-outs of {scan.shape[1]} samples off the Cartesian grid"
+        return f"off the Cartesian grid, R = {scan.acceleration:.2f} (full: π/2 read-outs a pixel across)"
     if (scan.mask | padding_of(scan)).all():
         return "full"
     rows, columns = acs_box(scan.mask)
@@ -144,12 +167,12 @@ def describe_noise(scan: Scan) -> str:
 
 
 def zero_filled(scan: Scan) -> Tensor:
-    """Root sum of squares of the coil images `(y, x)` of Ω, zeros elsewhere."""
+    """Root sum of squares of the coil images `(y, x)` of Ω, zeros elsewhere; off the grid gridded."""
+    if scan.trajectory is not None:
+        weights = compensation(scan.trajectory, scan.mask, scan.matrix)
+        images = nufft_adjoint((weights * scan.kspace)[None], scan.trajectory[None], scan.matrix)[0]
+        return images.abs().square().sum(-3).sqrt()
     return ifft2c(scan.undersampled(scan.mask).kspace).abs().square().sum(-3).sqrt()
-
-
-def _matrix(scan: Scan) -> str:
-    return "{} × {} (y × x)".format(*scan.header.crop) if scan.header.crop else "not told"
 
 
 def _references(scan: Scan) -> str:
@@ -158,7 +181,13 @@ def _references(scan: Scan) -> str:
 
 
 def _mask_picture(scan: Scan) -> NDArray[np.uint8]:
-    """White where shown, grey where padded."""
+    """White where shown, grey where padded; off the grid the positions next to samples."""
+    if scan.trajectory is not None:
+        size = torch.tensor(scan.matrix)
+        y, x = (scan.trajectory[scan.mask].round().long() + size // 2).clamp_min(0).minimum(size - 1).T
+        near = torch.zeros(scan.matrix, dtype=torch.bool)
+        near[y, x] = True
+        return np.asarray(near.numpy() * 255, np.uint8)
     return np.asarray(scan.mask.numpy() * 255 + padding_of(scan).numpy() * 90, np.uint8)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noref.coils.calibration import calibration
 from noref.coils.espirit import espirit
+from noref.coils.gridded import gridded_calibration
 from noref.errors import NorefError
 from noref.physics import crop_centre, ifft2c, pad_centre
 from noref.scan import Scan
@@ -44,7 +45,7 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
     Made from the scan's separate calibration k-space, or else from the fully sampled centre of Ω∖Γ. Of that,
     ESPIRiT takes the central 24 × 24 samples, or as many in the shape that fewer lines leave; low-resolution
     images take a block at most twice as long as it is wide, beyond which it holds more noise than detail.
-    One coil gets ones.
+    One coil gets ones. Off the grid the centre is reconstructed coil by coil (`gridded_calibration`).
 
     Args:
         scan: `(coils, ky, kx)`, with or without maps.
@@ -55,8 +56,9 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
         NorefError: if the calibration region is too small for the method, or the method cannot make the sets.
     """
     if scan.coils == 1 and sets == 1:
-        return torch.ones(1, *scan.kspace.shape, dtype=scan.kspace.dtype, device=scan.kspace.device)
-    region = calibration(scan)
+        return torch.ones(1, 1, *scan.matrix, dtype=scan.kspace.dtype, device=scan.kspace.device)
+    off_grid = scan.trajectory is not None and scan.calibration is None
+    region = gridded_calibration(scan) if off_grid else calibration(scan)
     lines, samples = region.shape[-2:]
     if sets > (scan.coils if method == "espirit" else 1):
         raise NorefError(f"{scan.id}: {sets} map sets from {scan.coils} coil(s) by {method}; ask for fewer")
@@ -73,9 +75,9 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
         )
     if method == "acs":
         longest = 2 * min(lines, samples)
-        return acs_maps(crop_centre(region, (min(lines, longest), min(samples, longest))), scan.shape)
+        return acs_maps(crop_centre(region, (min(lines, longest), min(samples, longest))), scan.matrix)
     lines = min(lines, max(math.isqrt(BLOCK), BLOCK // samples))
-    return espirit(crop_centre(region, (lines, min(samples, BLOCK // lines))), scan.shape, sets=sets)
+    return espirit(crop_centre(region, (lines, min(samples, BLOCK // lines))), scan.matrix, sets=sets)
 
 
 def _hann(size: int, device: torch.device) -> Tensor:

@@ -22,6 +22,9 @@ class Source(Preparation):
         key: the variable in `.npz` and `.mat` files.
         domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
         averages: `mean`, or `apart`: the averages of an ISMRMRD file as scans of their own.
+        trajectory: of samples off the Cartesian grid: a file, or `radial` or `golden` for full spokes.
+        matrix: of the image of a trajectory, along either axis; as far as it reaches if not given.
+        readout_oversampling: of `radial` and `golden` read-outs.
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.
@@ -32,6 +35,9 @@ class Source(Preparation):
     key: str | None = None
     domain: Domain = "kspace"
     averages: Averages = "mean"
+    trajectory: str | None = None
+    matrix: int | None = Field(None, ge=16)
+    readout_oversampling: float = Field(2.0, ge=1)
     role: Role | None = None
     subjects: int | None = Field(None, ge=1)
     skip_bad: bool = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -19,7 +20,7 @@ from noref.data.prepare import Preparation, fully_sampled, prepare, undersample
 from noref.errors import NorefError
 from noref.sampling.density import sampling_density
 from noref.sampling.holdout import hold_out
-from noref.scan import Role, Scan, bucket, padding_of
+from noref.scan import Role, Scan, bucket, full_readouts, padding_of
 from noref.seeding import Key
 
 Shape = tuple[int, int]
@@ -47,6 +48,7 @@ class Seen:
         allowed: Ω∖Γ, `packed`.
         padding: `packed`.
         full: whether all of it was measured.
+        trajectory: a digest of where its samples lie, empty on the Cartesian grid.
     """
 
     id: str
@@ -55,18 +57,45 @@ class Seen:
     allowed: bytes
     padding: bytes
     full: bool
+    trajectory: str = ""
 
     @classmethod
     def of(cls, scan: Scan, once: dict[bytes, bytes]) -> Seen:
         """Of a scan with Ω and Γ; masks of scans that were seen `once` already are not kept again."""
         masks = map(packed, (scan.mask, scan.allowed, padding_of(scan)))
         mask, allowed, padding = (once.setdefault(mask, mask) for mask in masks)
-        return cls(scan.id, bucket(scan), mask, allowed, padding, fully_sampled(scan))
+        where = "" if scan.trajectory is None else _digest(scan.trajectory)
+        return cls(scan.id, bucket(scan), mask, allowed, padding, fully_sampled(scan), where)
 
     @property
     def shape(self) -> Shape:
         """k-space matrix `(ky, kx)`."""
         return self.bucket[-2], self.bucket[-1]
+
+    @property
+    def rate(self) -> float:
+        """R, the padding counted; off the grid that of read-outs."""
+        mask = unpacked(self.mask)
+        if self.trajectory:
+            return full_readouts((self.bucket[-4], self.bucket[-3])) / int(mask.any(-1).sum())
+        return mask.numel() / int(mask.sum())
+
+    @property
+    def pattern(self) -> tuple[Hashable, ...]:
+        """Ω, padding and trajectory: what scans of one acquisition share."""
+        return self.mask, self.padding, self.trajectory, self.bucket[2:]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that a full scan holds is shown."""
+        if self.trajectory:
+            readouts = int(unpacked(self.mask).any(-1).sum())
+            return readouts >= full_readouts((self.bucket[-4], self.bucket[-3]))
+        return bool((unpacked(self.mask) | unpacked(self.padding)).all())
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def by_shape(survey: Iterable[Seen]) -> dict[Shape, list[Seen]]:
@@ -183,7 +212,8 @@ class Dataset(Sequence[Scan]):
         if index in self._cache:
             return self._cache[index]
         scan = self.prepared(index, epoch)
-        scan = replace(scan, density=self._density[scan.shape])
+        if scan.trajectory is None:
+            scan = replace(scan, density=self._density[scan.shape])
         size = sum(t.nbytes for t in vars(scan).values() if isinstance(t, Tensor))
         if not (self.how.redraw and self.role is Role.PROXY) and size <= self._budget:
             self._cache[index] = scan
@@ -199,12 +229,10 @@ class Dataset(Sequence[Scan]):
         Raises:
             NorefError: naming the first.
         """
-        whole = {
-            (mask, padding): bool((unpacked(mask) | unpacked(padding)).all())
-            for mask, padding in {(seen.mask, seen.padding) for seen in self._survey}
-        }
+        # Looked at once for all that share their masks.
+        whole = {seen.pattern: seen.whole for seen in {seen.pattern: seen for seen in self._survey}.values()}
         for seen in self._survey:
-            if whole[seen.mask, seen.padding]:
+            if whole[seen.pattern]:
                 raise NorefError(
                     f"{seen.id}: a fully sampled scan that would be shown whole, so nothing can be learned; "
                     "say how to undersample it, such as mask=lines acceleration=4 acs=24 of its source"
@@ -231,16 +259,15 @@ class Dataset(Sequence[Scan]):
         Raises:
             NorefError: for a single coil, unless forced.
         """
-        sampled: dict[tuple[int, ...], list[bytes]] = {}
+        sampled: dict[tuple[int, ...], list[Seen]] = {}
         for seen in self._survey:
-            sampled.setdefault(seen.bucket, []).append(seen.mask)
-        for (_, coils, *_), masks in sampled.items():
+            sampled.setdefault(seen.bucket, []).append(seen)
+        for (_, coils, *_), alike in sampled.items():
             # Γ is left in: it differs from scan to scan where the acquisition does not.
-            if len(masks) == 1 or len(set(masks)) > 1:
+            if len(alike) == 1 or len({(seen.mask, seen.trajectory) for seen in alike}) > 1:
                 continue
-            mask = unpacked(masks[0])
-            rate = mask.numel() / int(mask.sum())
-            found = f"data.target: all {len(masks)} scans of {coils} coil(s) share one mask (R = {rate:.1f})"
+            count, rate = len(alike), alike[0].rate
+            found = f"data.target: all {count} scans of {coils} coil(s) share one mask (R = {rate:.1f})"
             if coils == 1 and not force:
                 raise NorefError(
                     f"{found}: no network can learn what is never sampled; use different masks, "

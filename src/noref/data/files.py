@@ -103,6 +103,9 @@ def open_scans(
     averages: Averages = "mean",
     subjects: int | None = None,
     skip_bad: bool = False,
+    trajectory: str | None = None,
+    matrix: int | None = None,
+    readout_oversampling: float = 2.0,
 ) -> Scans:
     """All slices of the files that a path names.
 
@@ -115,6 +118,9 @@ def open_scans(
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
+        trajectory: of samples off the Cartesian grid, see `formats.read`.
+        matrix: of its image, see `formats.read`.
+        readout_oversampling: of its read-outs, see `formats.read`.
 
     Raises:
         NorefError: if there are no files, or one is bad and `skip_bad` is not set.
@@ -123,7 +129,16 @@ def open_scans(
     bad: list[str] = []
     for file in files_of(path):
         try:
-            slices = read(file, axes=axes, key=key, domain=domain, averages=averages)
+            slices = read(
+                file,
+                axes=axes,
+                key=key,
+                domain=domain,
+                averages=averages,
+                trajectory=trajectory,
+                matrix=matrix,
+                readout_oversampling=readout_oversampling,
+            )
             if skip_bad:
                 for _ in slices:
                     pass

@@ -11,11 +11,10 @@ from PIL import Image
 
 from noref.data.dataset import Seen, volume_of
 from noref.data.packed import unpacked
-from noref.data.prepare import combined
 from noref.data.shown import cropped, magnitude
 from noref.data.store import Store
 from noref.formats import png
-from noref.scan import Scan, coil_maps
+from noref.scan import Scan, encoding_of
 
 SHEET = "contact.png"
 """The picture's file in a store."""
@@ -73,7 +72,7 @@ def contact_sheet(store: Store, path: Path) -> None:
 
 def _thumbnail(scan: Scan) -> NDArray[np.uint8]:
     """The zero-filled image of Ω∖Γ, on a square of `THUMBNAIL` pixels."""
-    image = cropped(magnitude(combined(scan.kspace, coil_maps(scan), scan.allowed)), scan)
+    image = cropped(magnitude(encoding_of(scan, scan.allowed).adjoint(scan.kspace[None])[0]), scan)
     picture = Image.fromarray(png.grey(image.numpy()))
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     square = Image.new("L", (THUMBNAIL, THUMBNAIL))

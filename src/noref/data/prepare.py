@@ -17,13 +17,18 @@ from noref.coils.compression import Compression, compressed
 from noref.coils.maps import estimate_maps
 from noref.coils.whitening import whitened
 from noref.errors import NorefError
+from noref.physics import compensation
+from noref.sampling.density import ring_density
 from noref.sampling.holdout import acs_mask, hold_out
-from noref.sampling.masks import MASKS, acquisition_mask, mask_from_file
-from noref.scan import Role, Scan, coil_maps
+from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask, mask_from_file
+from noref.scan import Role, Scan, coil_maps, encoding_of, full_readouts
 from noref.seeding import Key
 
 FEW = 32
 """Lines up to which multiplying with the waves is faster than the FFT."""
+
+_DAMPING = 1e-3
+"""Of the least-squares image of a full scan off the grid."""
 
 
 class Preparation(BaseModel):
@@ -33,7 +38,8 @@ class Preparation(BaseModel):
         mask: Ω: `acquired` (as the file has it), a kind of `sampling.masks`, or the path of a `.npy` mask, to
             undersample a full scan retrospectively.
         acceleration: R of a retrospective mask, the ACS counted; of some the spacing, see `sampling.masks`.
-        acs: its calibration lines, or their share of the matrix if below 1.
+        acs: its calibration lines, or their share of the matrix if below 1. Off the Cartesian grid there are
+            none: kinds of lines choose among the read-outs.
         partial_fourier: share of the lines that it may hold, such as 0.75 for 6/8, on one side along ky.
         maps: `espirit` or `acs`; stored maps of a file are used as they are.
         sets: number of map sets.
@@ -71,9 +77,12 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     """
     if how.mask == "acquired":
         return scan
+    if scan.trajectory is not None and how.mask in IN_POINTS:
+        raise NorefError(f"{scan.id}: mask {how.mask}: off the Cartesian grid only read-outs; use mask=lines")
     if how.mask in MASKS:
         key = Key(how.seed, scan.id, "mask", epoch if how.redraw and scan.role is Role.PROXY else None)
-        mask = acquisition_mask(how.mask, scan.shape, how.acceleration, how.acs, key, how.partial_fourier)
+        acs, part = _acs(scan, how), how.partial_fourier
+        mask = acquisition_mask(how.mask, scan.shape, how.acceleration, acs, key, part)
     elif how.mask.endswith(".npy"):
         mask = mask_from_file(Path(how.mask), scan.shape)
     else:
@@ -87,8 +96,18 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     return replace(scan, mask=mask & scan.measured)
 
 
+def _acs(scan: Scan, how: Preparation) -> float:
+    return how.acs if scan.trajectory is None else 0
+
+
 def fully_sampled(scan: Scan) -> bool:
-    """Whether everything outside the padding was measured."""
+    """Whether everything outside the padding was measured; off the grid, as many read-outs as make that.
+
+    A simulated scan that brings its noiseless k-space is as good.
+    """
+    if scan.trajectory is not None:
+        enough = int(scan.measured.any(-1).sum()) >= full_readouts(scan.matrix)
+        return enough or scan.clean is not None
     known = scan.measured if scan.padding is None else scan.measured | scan.padding
     return bool(known.numpy().all())
 
@@ -152,9 +171,7 @@ def scale_of(scan: Scan) -> complex:
     Raises:
         NorefError: if what may be read is all zero.
     """
-    centre = acs_mask(scan.allowed)
-    calibrated = min(np.count_nonzero(centre.numpy().any(axis)) for axis in (0, 1)) >= 4
-    image = combined(scan.kspace, coil_maps(scan), centre if calibrated else scan.allowed)
+    image = _first_look(scan)
     magnitude = image.abs()
     size = float(np.quantile(magnitude.numpy(), 0.995))
     if not size > 0:
@@ -163,8 +180,37 @@ def scale_of(scan: Scan) -> complex:
     return cmath.rect(size, float((image * magnitude).sum().angle()))
 
 
+def _first_look(scan: Scan) -> Tensor:
+    """The combined image `(sets, y, x)` of the ACS, or of Ω∖Γ without an ACS; off the grid gridded."""
+    if scan.trajectory is not None:
+        return encoding_of(scan, scan.allowed).adjoint(scan.kspace[None])[0]
+    centre = acs_mask(scan.allowed)
+    calibrated = min(np.count_nonzero(centre.numpy().any(axis)) for axis in (0, 1)) >= 4
+    return combined(scan.kspace, coil_maps(scan), centre if calibrated else scan.allowed)
+
+
+def compensated(scan: Scan) -> Scan:
+    """The scan off the grid with the weights of Ω, its k-space multiplied by them, and its density."""
+    assert scan.trajectory is not None
+    weights = compensation(scan.trajectory, scan.mask, scan.matrix).sqrt()
+    scan = replace(scan, weights=weights, kspace=scan.kspace * weights)
+    return replace(scan, density=ring_density(scan))
+
+
+def reference_of(scan: Scan) -> Tensor:
+    """`Aᴴ y` of the noiseless or the full scan, `(sets, y, x)`; off the grid the least-squares image."""
+    if scan.clean is not None:
+        return combined(scan.clean, coil_maps(scan))
+    if scan.trajectory is None:
+        return combined(scan.kspace, coil_maps(scan))
+    encoding = encoding_of(scan, scan.measured)
+    return encoding.solve(encoding.adjoint(scan.kspace[None]), _DAMPING)[0]
+
+
 def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     """Ω, Γ, coils, maps, reference and scale, in this order; all but the reference from Ω∖Γ alone.
+
+    Off the Cartesian grid the weights of the samples come before the maps, from where Ω lies alone.
 
     Args:
         scan: as read from a file, without read-out oversampling if that is to be removed.
@@ -174,8 +220,6 @@ def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     Raises:
         NorefError: as the parts do.
     """
-    if scan.trajectory is not None:
-        raise NorefError(f"{scan.id}: sampled off the Cartesian grid, which cannot be reconstructed yet")
     scan = undersample(scan, how, epoch)
     if scan.role is Role.TARGET and how.holdout > 0:
         scan = hold_out(scan, how.holdout, how.seed)
@@ -183,9 +227,10 @@ def prepare(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
         scan = whitened(scan)
     if how.coils is not None:
         scan = compressed(scan, how.coils, how.compression)
+    if scan.trajectory is not None:
+        scan = compensated(scan)
     if scan.maps is None and scan.coils > 1:
         scan = replace(scan, maps=estimate_maps(scan, method=how.maps, sets=how.sets))
     if fully_sampled(scan):
-        full = scan.kspace if scan.clean is None else scan.clean
-        scan = replace(scan, reference=combined(full, coil_maps(scan)))
+        scan = replace(scan, reference=reference_of(scan))
     return scan.scaled(scale_of(scan))

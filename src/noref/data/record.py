@@ -19,7 +19,9 @@ ALIGNED = 64
 
 def put(file: BinaryIO, scan: Scan) -> None:
     """Appends one scan: the length of its description, this as JSON, its arrays."""
-    tensors = {f.name: getattr(scan, f.name) for f in fields(scan) if f.name != "density"}
+    # On the grid the density is of the data set, and not of a scan.
+    left_out = "density" if scan.trajectory is None else ""
+    tensors = {f.name: getattr(scan, f.name) for f in fields(scan) if f.name != left_out}
     arrays = {
         name: tensor.resolve_conj().contiguous().numpy()
         for name, tensor in tensors.items()

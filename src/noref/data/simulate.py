@@ -17,8 +17,9 @@ from noref.data import coil_models
 from noref.data.phantoms import phantom
 from noref.errors import NorefError
 from noref.formats.base import scan_id
-from noref.physics import crop_centre, fft2c
+from noref.physics import crop_centre, fft2c, nufft
 from noref.sampling.masks import acquisition_mask
+from noref.sampling.spokes import radial, turned
 from noref.scan import Header, Scan
 from noref.seeding import Key
 
@@ -48,6 +49,7 @@ def simulate_scan(
     seed: int,
     z: float = 0.0,
     spacing: float = SPACING,
+    spokes: int | None = None,
 ) -> Scan:
     """A fully sampled scan of a phantom, with its noiseless k-space; see `acquire`.
 
@@ -60,6 +62,8 @@ def simulate_scan(
         seed: of the data set.
         z: height of the slice, in half fields of view.
         spacing: to the next slice, in the same unit; for the header.
+        spokes: golden-angle spokes to acquire, turned by an angle of the scan's own; k-space on the Cartesian
+            grid if None.
     """
     subject = id.split("/", 1)[0]
     coil_key = Key(seed, subject, "coils")
@@ -67,14 +71,32 @@ def simulate_scan(
     fine = (FINER * matrix[0], FINER * matrix[1])
     image = phantom(anatomy, fine, Key(seed, subject, "phantom"), z)
     maps = coil_models.maps(kind, coils, fine, coil_key, z)
-    scan = acquire(image, maps, id=id, matrix=matrix, noise_db=noise_db, key=Key(seed, id, "noise"))
-    return replace(scan, header=_header(anatomy, matrix, z, spacing))
+    trajectory = None if spokes is None else _spokes(spokes, matrix, Key(seed, id, "trajectory"))
+    key = Key(seed, id, "noise")
+    scan = acquire(image, maps, id=id, matrix=matrix, noise_db=noise_db, key=key, trajectory=trajectory)
+    header = _header(anatomy, matrix, z, spacing)
+    return replace(scan, header=header if spokes is None else replace(header, matrix=matrix))
+
+
+def _spokes(number: int, matrix: tuple[int, int], key: Key) -> Tensor:
+    """Golden-angle spokes to the edge of the matrix, read out with twofold oversampling."""
+    return turned(radial(number, 2 * max(matrix), golden=True), float(key.numpy().uniform(0, 2 * math.pi)))
 
 
 def acquire(
-    image: Tensor, maps: Tensor, *, id: str, matrix: tuple[int, int], noise_db: float | None, key: Key
+    image: Tensor,
+    maps: Tensor,
+    *,
+    id: str,
+    matrix: tuple[int, int],
+    noise_db: float | None,
+    key: Key,
+    trajectory: Tensor | None = None,
 ) -> Scan:
     """The fully sampled scan of an image: k-space of a finer grid, cropped, with white noise.
+
+    With a trajectory its samples alone, of the finer grid's image, with the same noise; the noiseless k-space
+    that comes along, of which references are made, is the Cartesian one.
 
     `y_c = crop(F S_c x)·√(N/N_fine) + n_c`, with noise of `20·log10(rms of the combined image over the
     object / σ)` dB, `σ² = E|n|²` per coil sample.
@@ -87,16 +109,26 @@ def acquire(
         matrix: `(ky, kx)` of the scan.
         noise_db: level of the noise; none if None.
         key: draws it.
+        trajectory: float32 `(ky, kx, 2)`, cycles per field of view along y and x, or None.
     """
     finer = math.sqrt(image.numel() / math.prod(matrix))
     clean = crop_centre(fft2c(image * maps), matrix) / finer
-    kspace = clean
+    kspace = clean if trajectory is None else nufft((image * maps)[None], trajectory[None])[0] / finer
     if noise_db is not None:
         pixels = float((image.abs() > OBJECT * image.abs().max()).sum()) / finer**2
         sigma = float(torch.linalg.vector_norm(clean)) / math.sqrt(pixels) * 10 ** (-noise_db / 20)
-        kspace = clean + sigma * torch.randn(clean.shape, dtype=clean.dtype, generator=key.torch())
-    everywhere = torch.ones(matrix, dtype=torch.bool)
-    return Scan(id=id, kspace=kspace, measured=everywhere, mask=everywhere, clean=clean, raw=False)
+        kspace = kspace + sigma * torch.randn(kspace.shape, dtype=clean.dtype, generator=key.torch())
+    everywhere = torch.ones(kspace.shape[-2:], dtype=torch.bool)
+    return Scan(
+        id=id,
+        kspace=kspace,
+        measured=everywhere,
+        mask=everywhere,
+        trajectory=trajectory,
+        clean=clean,
+        raw=False,
+        header=Header(matrix=None if trajectory is None else matrix),
+    )
 
 
 def _header(anatomy: str, matrix: tuple[int, int], z: float, spacing: float) -> Header:
@@ -122,6 +154,7 @@ def simulate_data(
     noise_db: float | None,
     seed: int,
     first: int = 1,
+    spokes: int | None = None,
 ) -> Iterator[Scan]:
     """All slices of one subject after another, each made when it is asked for.
 
@@ -135,6 +168,7 @@ def simulate_data(
         seed: of the data set.
         first: number of the first subject, `ANATOMY-0001` for 1. A number is the same subject in every data
             set of a seed.
+        spokes: as in `simulate_scan`.
 
     Raises:
         NorefError: if the anatomy is unknown or a number is too small.
@@ -157,6 +191,7 @@ def simulate_data(
                 seed=seed,
                 z=spacing * (index - (slices - 1) / 2),
                 spacing=spacing,
+                spokes=spokes,
             )
 
 

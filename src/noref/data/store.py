@@ -14,6 +14,7 @@ import mmap
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ class Store(OnDemand):
             raise _unreadable(path, error) from error
         if scan.id != self.ids[index]:
             raise NorefError(f"{path}: holds {scan.id} for {self.ids[index]}; prepare the scans again")
-        return replace(scan, role=self.role, density=self.density[scan.shape])
+        density = self.density[scan.shape] if scan.trajectory is None else scan.density
+        return replace(scan, role=self.role, density=density)
 
 
 class PreparedDataset(Dataset):
@@ -205,9 +207,10 @@ def _survey(index: dict[str, NDArray[Any]]) -> list[Seen]:
         map(tuple, index["buckets"].tolist()),
         index["masks"].tolist(),
         index["full"].tolist(),
+        index["trajectories"].tolist() if "trajectories" in index else repeat("", len(index["ids"])),
         strict=True,
     )
     return [
-        Seen(name, bucket, masks[mask], masks[allowed], masks[padding], full)
-        for name, bucket, (mask, allowed, padding), full in columns
+        Seen(name, bucket, masks[mask], masks[allowed], masks[padding], full, trajectory)
+        for name, bucket, (mask, allowed, padding), full, trajectory in columns
     ]

@@ -145,6 +145,8 @@ def finish_store(folder: Path, stamp: str, written: Iterable[Written], how: Prep
     scans = sorted(written, key=lambda scan: scan.place)
     if not scans:
         raise NorefError(f"{folder}: there is no scan to write")
+    if len({len(scan.seen.bucket) for scan in scans}) > 1:
+        raise NorefError(f"{folder}: scans on and off the Cartesian grid; prepare each kind in its own store")
     if len({scan.seen.id for scan in scans}) < len(scans):
         raise NorefError(f"{folder}: two scans have the same id; rename a file, or leave it out")
     with whole(folder / INDEX) as temporary:
@@ -182,6 +184,7 @@ def _index(survey: Sequence[Seen], places: Sequence[tuple[int, int, int]]) -> di
         "ids": np.array([seen.id for seen in survey]),
         "buckets": np.array([seen.bucket for seen in survey]),
         "full": np.array([seen.full for seen in survey]),
+        "trajectories": np.array([seen.trajectory for seen in survey]),
         "masks": np.array(masks),
         "mask_ends": np.cumsum([len(mask) for mask in numbers]),
         "mask_bytes": np.frombuffer(b"".join(numbers), np.uint8),

@@ -29,6 +29,7 @@ from noref.formats import (
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged, name_of
 from noref.formats.ismrmrd import Averages
+from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
 
 SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd")
@@ -46,6 +47,9 @@ def read(
     role: Role = Role.TARGET,
     mask_key: str | None = None,
     averages: Averages = "mean",
+    trajectory: str | None = None,
+    matrix: int | None = None,
+    readout_oversampling: float = 2.0,
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
@@ -66,14 +70,38 @@ def read(
         role: what the scans are to the training.
         mask_key: the array that holds the mask, Ω; for CMRxRecon the file that does.
         averages: of ISMRMRD, "mean", or "apart" for averages as scans of their own.
+        trajectory: where samples off the Cartesian grid were taken, each `ky` a read-out and `kx` its
+            samples: a file (`formats.trajectory`), `radial` for full spokes evenly spaced over 360°, or
+            `golden` for the golden angle.
+        matrix: of the image of a trajectory, along either axis; as far as it reaches if None.
+        readout_oversampling: of `radial` and `golden` spokes: samples per cycle per field of view.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
             for.
     """
     path = Path(path)
+    if trajectory is not None:
+        if domain == "image":
+            raise NorefError(f"{path}: images have no trajectory; leave out trajectory or domain=image")
+        read_out = _read(path, axes, key, domain, role, mask_key, averages, on_grid=False)
+        return OffGrid(read_out, trajectory, matrix, readout_oversampling)
+    return _read(path, axes, key, domain, role, mask_key, averages, on_grid=True)
+
+
+def _read(
+    path: Path,
+    axes: str | None,
+    key: str | None,
+    domain: Domain,
+    role: Role,
+    mask_key: str | None,
+    averages: Averages,
+    *,
+    on_grid: bool,
+) -> Slices:
     if bart.header_of(path) or path.suffix == ".cfl":
-        return bart.read(path, axes=axes, domain=domain, role=role)
+        return bart.read(path, axes=axes, domain=domain, role=role, on_grid=on_grid)
     if path.is_dir() and not dicom_images.is_series(path):
         raise NorefError(f"{path}: is a folder without DICOM images; name the files in it")
     if path.is_dir():

@@ -82,8 +82,10 @@ def write_cfl(path: Path, array: NDArray[Any]) -> None:
         np.asarray(array, "<c8").ravel(order="F").tofile(data)
 
 
-def default_axes(path: Path, shape: tuple[int, ...]) -> str:
-    """The axes of Cartesian k-space in BART's order; the read-out may be a singleton (2-D phase encoding).
+def default_axes(path: Path, shape: tuple[int, ...], on_grid: bool = True) -> str:
+    """The axes of k-space in BART's order; the read-out may be a singleton (2-D phase encoding).
+
+    Off the Cartesian grid BART keeps `(1, samples, read-outs)`, some `(samples, read-outs)`.
 
     Raises:
         NorefError: if the array is no stack of 2-D slices.
@@ -92,7 +94,7 @@ def default_axes(path: Path, shape: tuple[int, ...]) -> str:
     if long == {0, 1}:
         plane = {0: "kx", 1: "ky"}
     elif long == {1, 2}:
-        plane = {1: "ky", 2: "kx"}
+        plane = {1: "ky", 2: "kx"} if on_grid else {1: "kx", 2: "ky"}
     else:
         raise NorefError(
             f"{path}: dimensions {shape} are no stack of 2-D slices; say with axes which is which, "
@@ -103,7 +105,12 @@ def default_axes(path: Path, shape: tuple[int, ...]) -> str:
 
 
 def read(
-    path: Path, *, axes: str | None = None, domain: Domain = "kspace", role: Role = Role.TARGET
+    path: Path,
+    *,
+    axes: str | None = None,
+    domain: Domain = "kspace",
+    role: Role = Role.TARGET,
+    on_grid: bool = True,
 ) -> ArraySlices:
     """The slices of a pair; axes are BART's unless they are given.
 
@@ -113,7 +120,7 @@ def read(
     source = Cfl(path.with_suffix(".cfl"))
     if axes is None:
         (shape,) = source.shapes().values()
-        axes = default_axes(path, shape)
+        axes = default_axes(path, shape, on_grid)
         if domain == "image":
             axes = axes.replace("k", "")
     return read_array(source, axes=axes, domain=domain, role=role)

@@ -144,6 +144,7 @@ def header_of(
     rows, columns = crop
     return Header(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
+        matrix=None if on_grid else (rows, columns),
         spacing=(y, x, z) if x and y and z else None,
         position=_vector(table["position"][0]) if placed else None,
         directions=tuple(map(_vector, vectors)) if placed else None,

@@ -161,9 +161,9 @@ def _header_of(path: Path, scan: Scan) -> MrdHeader:
     matrix = scan.shape
     lines = None
     if scan.trajectory is not None:
-        if header.crop is None:
+        if header.matrix is None:
             raise NorefError(f"{path}: {scan.id} has a trajectory, but no matrix of the image in its header")
-        matrix = header.crop
+        matrix = header.matrix
     else:
         inside = (~padding_of(scan)).any(-1).nonzero().flatten()
         left, right = (int(inside[0]), int(inside[-1])) if len(inside) else (0, matrix[0] - 1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.methods.base import Around, Further, Method, View, Views
+from noref.methods.base import Around, Further, Method, View, Views, need_grid
 from noref.networks.base import Estimate
 from noref.sampling.bank import mask_bank
 from noref.scan import Role, Scan
@@ -45,6 +45,7 @@ class Again(Around):
         views = self.inner.view(scan, key)
         if scan.role is Role.PROXY:
             return views
+        need_grid(scan, "where no mask of another scan can be drawn")
         bank = self.bank[scan.shape]
         draws = key.fold("again").numpy().integers(len(bank), size=len(views))
         return [

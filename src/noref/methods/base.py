@@ -13,8 +13,8 @@ from torch.utils.data import get_worker_info
 from noref.errors import NorefError
 from noref.losses import Objective
 from noref.networks.base import Estimate, Network
-from noref.physics import Encoding, cartesian, constant_along_readout
-from noref.scan import Role, Scan, ScanBatch, bucket, coil_maps, on_device, padding_of
+from noref.physics import Encoding, constant_along_readout
+from noref.scan import Role, Scan, ScanBatch, bucket, coil_maps, encode, on_device, padding_of, stack_known
 from noref.seeding import Key
 
 Losses = dict[str, Tensor]
@@ -96,6 +96,8 @@ class Views:
         lines: whether what is shown and what is kept is made of whole lines along the read-out.
         freed: whether more is shown than kept.
         taken: int64 `(batch, y, x)` or None.
+        trajectory: float32 `(batch, ky, kx, 2)`, or None on the Cartesian grid.
+        weights: float32 `(batch, ky, kx)`, or None on the Cartesian grid.
         further: terms of further passes, and the views that each of them needs, stacked.
     """
 
@@ -115,6 +117,8 @@ class Views:
     lines: bool
     freed: bool
     taken: Tensor | None = None
+    trajectory: Tensor | None = None
+    weights: Tensor | None = None
     further: tuple[tuple[Further, tuple[Views, ...]], ...] = ()
 
     @classmethod
@@ -154,6 +158,8 @@ class Views:
             lines=constant_along_readout(shown) and (kept is shown or constant_along_readout(kept)),
             freed=kept is not shown,
             taken=_stack(taken) if taken else None,
+            trajectory=stack_known([view.scan.trajectory for view in views]),
+            weights=stack_known([view.scan.weights for view in views]),
             further=tuple(
                 (term, tuple(map(cls.of, zip(*(view.further[i][1] for view in views), strict=True))))
                 for i, (term, _) in enumerate(views[0].further)
@@ -162,7 +168,8 @@ class Views:
 
     def encoding(self) -> Encoding:
         """The encoding operator of what is kept, which also knows what is shown."""
-        return cartesian(self.kept, self.maps, self.shown if self.freed else None, self.lines)
+        shown = self.shown if self.freed else None
+        return encode(self.kept, self.maps, self.trajectory, self.weights, shown, self.lines)
 
     def combined(self, kspace: Tensor) -> Tensor:
         """`Aᴴ Λ y`: the image `(batch, sets, y, x)` of the graded samples of k-space alone.
@@ -171,7 +178,7 @@ class Views:
         """
         graded = self.weight > 0
         # Selected, not multiplied: what is not graded may be anything, NaN included.
-        encoding = cartesian(graded, self.maps, lines=False)
+        encoding = encode(graded, self.maps, self.trajectory, self.weights, lines=False)
         return encoding.adjoint(torch.where(graded[:, None], kspace, 0))
 
     def idle(self) -> Views:
@@ -241,8 +248,7 @@ def consistent(estimate: Estimate, batch: ScanBatch) -> Estimate:
         batch: what was measured.
     """
     encoding = estimate.encoding.with_mask(batch.encoding().mask)
-    kspace = encoding.consistent(estimate.image, batch.kspace)
-    return replace(estimate, image=estimate.encoding.full().adjoint(kspace))
+    return replace(estimate, image=encoding.put_back(estimate.image, batch.kspace))
 
 
 class Method(nn.Module):
@@ -363,6 +369,16 @@ class Method(nn.Module):
             for name, value in vars(self).items()
             if not name.startswith("_") and name not in ("training", "objective", "bank", "teacher")
         }
+
+
+def need_grid(scan: Scan, why: str) -> None:
+    """Refuses a scan off the Cartesian grid, for a method that fills k-space in, or draws masks of it.
+
+    Raises:
+        NorefError: if it is.
+    """
+    if scan.trajectory is not None:
+        raise NorefError(f"{scan.id}: sampled off the Cartesian grid, {why}; use recipe ssdu")
 
 
 class Around(Method):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.methods.base import Losses, Method, View, Views
+from noref.methods.base import Losses, Method, View, Views, need_grid
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan, ScanBatch
 from noref.seeding import Key
@@ -75,6 +75,7 @@ class Parallel(Method):
 
     def view(self, scan: Scan, key: Key) -> list[View]:
         """The inner method's views for the first network, each with one for the second."""
+        need_grid(scan, "where two networks have no unsampled part to agree on")
         first, second = (self.inner.view(scan, key.fold(name)) for name in ("first", "second"))
         return [one.also(grade_second, other) for one, other in zip(first, second, strict=True)]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from noref.data.noise import noise_level
 from noref.errors import NorefError
-from noref.methods.base import Around, Losses, Method, View, Views, graded_images
+from noref.methods.base import Around, Losses, Method, View, Views, graded_images, need_grid
 from noref.methods.parallel import grade_second
 from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
@@ -84,10 +84,7 @@ class Refinement(Around):
 
         A proxy needs no guesses: its views are the inner method's in every stage.
         """
-        if scan.trajectory is not None:
-            raise NorefError(
-                f"{scan.id}: sampled off the Cartesian grid, where guesses have no place; use recipe ssdu"
-            )
+        need_grid(scan, "where guesses have no place")
         if self.stage == 0 or scan.role is Role.PROXY:
             return self.inner.view(scan, key)
         filled = self.filled(scan)

@@ -9,7 +9,7 @@ import torch
 
 from noref.data.noise import noise_level
 from noref.errors import NorefError
-from noref.methods.base import View
+from noref.methods.base import View, need_grid
 from noref.methods.weighted import Weighted
 from noref.networks.base import Estimate, Network
 from noref.sampling.partition import Partition
@@ -70,6 +70,7 @@ class Robust(Weighted):
 
         A teacher's guess is shown with as much noise as a measured sample, and graded without any.
         """
+        need_grid(scan, "where its samples' noise is not the same for all")
         (view,) = super().view(scan, key)
         kspace, generator = scan.kspace, key.fold("noise").torch()
         noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)

@@ -12,7 +12,7 @@ class Supervised(Method):
     """The network sees Ω and is graded on the full scan, in k-space and against its reference image."""
 
     def view(self, scan: Scan, key: Key) -> list[View]:
-        """One view: Ω shown, all but the padding graded.
+        """One view: Ω shown, all but the padding graded; off the grid all that was measured.
 
         Raises:
             NorefError: if the scan has no reference.
@@ -23,5 +23,6 @@ class Supervised(Method):
                 f"{scan.id}: supervised training needs fully sampled scans, and this one has no reference "
                 "that it may learn from; use the recipe default or ssdu"
             )
-        goal = scan.kspace if scan.clean is None else scan.clean
+        # Noiseless k-space lies on the grid: off it the samples themselves are the goal.
+        goal = scan.kspace if scan.clean is None or scan.trajectory is not None else scan.clean
         return [View(scan, scan.mask, goal, weight=~padding_of(scan), image=scan.reference)]

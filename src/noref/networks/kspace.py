@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from noref.errors import NorefError
 from noref.networks.base import Estimate, Network
 from noref.networks.start import Start, adjoint_image, check_channels, first_image
 from noref.physics import Encoding, to_complex
@@ -33,7 +34,16 @@ class KSpaceNetwork(Network):
         self.start: Start = start
 
     def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
-        """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
+        """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`.
+
+        Raises:
+            NorefError: if the samples do not lie on the Cartesian grid.
+        """
+        if not encoding.on_grid:
+            raise NorefError(
+                f"{type(self).__name__}: fills in Cartesian k-space, and the scan was sampled off the grid; "
+                "choose network.name=istanet, modl or another that works on images"
+            )
         adjoint = adjoint_image(type(self).__name__, self.channels, kspace, encoding)
         measured, full = torch.view_as_real(kspace), encoding.full()
         # Written out for both parts: with a last axis that is broadcast CPUs take twice as long.

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from noref.physics.encoding import Encoding
 from noref.physics.fourier import centring_phases
 from noref.physics.operators import sense_adjoint, sense_forward, sense_normal
-from noref.physics.pairs import to_complex, to_pairs
 from noref.physics.solve import sense_solve
 
 
 @dataclass(frozen=True)
-class CartesianEncoding:
+class CartesianEncoding(Encoding):
     """How a batch of images becomes the samples of a mask: `A_M x = M F Σ_s S_s x_s`.
 
     Build it with `cartesian`; `restrict` and `full` derive operators with other masks without touching the
-    maps. Methods named `…_pairs` take and give images as (real, imaginary) channels, the form networks use.
+    maps.
 
     Attributes:
         folded: maps with the centring phase folded in, real `(batch, sets, coils, y, x, 2)`.
@@ -36,21 +37,7 @@ class CartesianEncoding:
     phases: Tensor
     lines: bool
     shown: Tensor | None = None
-
-    @property
-    def sets(self) -> int:
-        """Number of map sets, the channels of a complex image."""
-        return self.folded.shape[1]
-
-    @property
-    def coils(self) -> int:
-        """Number of coils."""
-        return self.folded.shape[2]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Image matrix `(y, x)`."""
-        return self.folded.shape[3], self.folded.shape[4]
+    on_grid: ClassVar[bool] = True
 
     @cached_property
     def maps(self) -> Tensor:
@@ -81,10 +68,6 @@ class CartesianEncoding:
         """The operator of all that is shown: what a first image is made with."""
         return self if self.shown is None else self.with_mask(self.shown, self.lines)
 
-    def restrict(self, mask: Tensor) -> CartesianEncoding:
-        """The same coils with the samples that are in both masks."""
-        return self.with_mask(self.mask & mask)
-
     def with_maps(self, maps: Tensor) -> CartesianEncoding:
         """The same samples with other maps, complex `(batch, sets, coils, y, x)`."""
         d_x, _ = centring_phases(self.shape, maps.dtype, maps.device)
@@ -94,10 +77,6 @@ class CartesianEncoding:
         """`A·diag(p)`: images with the phase `p`, complex `(batch, sets, y, x)`, left out."""
         folded = torch.view_as_complex(self.folded) * phase[:, :, None]
         return replace(self, folded=torch.view_as_real(folded).contiguous())
-
-    def full(self) -> CartesianEncoding:
-        """The same coils, every sample: `F S`."""
-        return self.with_mask(torch.ones_like(self.mask), lines=True)
 
     def to(self, device: torch.device | str) -> CartesianEncoding:
         """The same operator on another device."""
@@ -134,29 +113,9 @@ class CartesianEncoding:
         )
         return solution
 
-    def forward(self, image: Tensor) -> Tensor:
-        """`A x`: complex image `(batch, sets, y, x)` to complex k-space `(batch, coils, ky, kx)`."""
-        return torch.view_as_complex(self.forward_pairs(to_pairs(image)))
-
-    def adjoint(self, kspace: Tensor) -> Tensor:
-        """`Aᴴ y`: complex k-space `(batch, coils, ky, kx)` to complex image `(batch, sets, y, x)`."""
-        return to_complex(self.adjoint_pairs(torch.view_as_real(kspace.resolve_conj())))
-
-    def normal(self, image: Tensor) -> Tensor:
-        """`AᴴA x` on complex images `(batch, sets, y, x)`."""
-        return to_complex(self.normal_pairs(to_pairs(image)))
-
-    def solve(
-        self, right: Tensor, damping: float | Tensor, *, iterations: int = 50, tolerance: float = 1e-6
-    ) -> Tensor:
-        """`(AᴴA + λ)⁻¹ b` on complex images `(batch, sets, y, x)`."""
-        return to_complex(
-            self.solve_pairs(to_pairs(right), damping, iterations=iterations, tolerance=tolerance)
-        )
-
-    def consistent(self, image: Tensor, kspace: Tensor) -> Tensor:
-        """Data consistency, `M y + (1 − M) F S x`: complex k-space `(batch, coils, ky, kx)`."""
-        return torch.where(self.mask[:, None], kspace, self.full().forward(image))
+    def put_back(self, image: Tensor, kspace: Tensor) -> Tensor:
+        """`Sᴴ Fᴴ (M y + (1 − M) F S x)`; see `Encoding`."""
+        return self.full().adjoint(self.consistent(image, kspace))
 
 
 def constant_along_readout(mask: Tensor) -> bool:

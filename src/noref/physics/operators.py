@@ -12,7 +12,8 @@ its own backward. Shapes, all contiguous:
 
 For `AᴴA` a mask that is constant along the read-out is given as `(batch, ky, 1)`, and the maps beside it with
 the phase-encode axis last, `(batch, sets, coils, x, y, 2)`: that axis alone is transformed, which where it is
-contiguous takes a third of the time.
+contiguous takes a third of the time. Off the Cartesian grid it is given as `(batch, 2·y, 2·x)`, the spectrum
+of the Toeplitz operator `Fᴴ M W² F` (`noncartesian.toeplitz_spectrum`).
 
 The backward of a linear operator is its adjoint; with respect to the maps it is recomputed, so that
 constant maps cost no saved tensor. Gradients with respect to masks do not exist.
@@ -28,14 +29,14 @@ from torch import Tensor
 from noref.physics.pairs import to_complex, to_pairs
 
 
-def _expand(image: Tensor, maps: Tensor) -> Tensor:
+def expand(image: Tensor, maps: Tensor) -> Tensor:
     """Coil images `Σ_s S_sc x_s`: `(batch, sets, y, x)` to `(batch, coils, y, x)`."""
     if maps.shape[1] == 1:
         return maps[:, 0] * image
     return (maps * image[:, :, None]).sum(1)
 
 
-def _combine(conjugates: Tensor, maps: Tensor) -> Tensor:
+def combine(conjugates: Tensor, maps: Tensor) -> Tensor:
     """`Σ_c S_sc* z_c` of `z_c*`: `(batch, coils, y, x)`, overwritten, to `(batch, sets, y, x)`.
 
     Written as conj(Σ S z*): a lazy `.conj()` of the maps would lose its conjugation when called from
@@ -62,7 +63,7 @@ def back_to_pairs(image: Tensor, mask: Tensor) -> Tensor:
 
 def normal(image: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
     """`AᴴA x` of complex images and maps, their axes in the same order."""
-    return _combine(_projected_conjugates(_expand(image, maps), mask), maps)
+    return combine(_projected_conjugates(expand(image, maps), mask), maps)
 
 
 def _projected_conjugates(coils: Tensor, mask: Tensor) -> Tensor:
@@ -70,6 +71,8 @@ def _projected_conjugates(coils: Tensor, mask: Tensor) -> Tensor:
 
     `F (M F z)*`: multiplying by the mask conjugates on the way, which saves a pass over all coils.
     """
+    if mask.shape[-1] > coils.shape[-1]:
+        return _convolved_conjugates(coils, mask)
     lines = _made_of_lines(mask)
     dim = (-1,) if lines else (-2, -1)
     kspace = torch.fft.fftn(coils, dim=dim, norm="ortho")
@@ -77,6 +80,19 @@ def _projected_conjugates(coils: Tensor, mask: Tensor) -> Tensor:
     torch.view_as_real(kspace).mul_(torch.stack((real, -real), -1)[:, None])
     projected: Tensor = torch.fft.fftn(kspace, dim=dim, norm="ortho")
     return projected
+
+
+def _convolved_conjugates(coils: Tensor, spectrum: Tensor) -> Tensor:
+    """`(T z)*` of coil images, T Toeplitz with the spectrum of its embedding in twice the matrix.
+
+    Axis by axis: rows that are zero before, or not needed after, are not transformed.
+    """
+    y, x = coils.shape[-2:]
+    wide = torch.fft.fft(torch.fft.fft(coils, n=2 * x, dim=-1), n=2 * y, dim=-2)
+    torch.view_as_real(wide).mul_(torch.stack((spectrum, -spectrum), -1)[:, None])
+    high = torch.fft.fft(wide, dim=-2, norm="forward")[..., :y, :]
+    convolved: Tensor = torch.fft.fft(high, dim=-1, norm="forward")[..., :x]
+    return convolved.contiguous()
 
 
 def _sample(coils: Tensor, weight: Tensor) -> Tensor:
@@ -102,7 +118,7 @@ def sense_normal(image: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
 @torch.library.custom_op("noref::sense_forward", mutates_args=())
 def sense_forward(image: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
     """`A x = M F S x`: image pairs to k-space pairs."""
-    coils = _expand(to_complex(image), torch.view_as_complex(maps))
+    coils = expand(to_complex(image), torch.view_as_complex(maps))
     return torch.view_as_real(_sample(coils, torch.view_as_complex(weight))).contiguous()
 
 
@@ -110,7 +126,7 @@ def sense_forward(image: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
 def sense_adjoint(kspace: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
     """`Aᴴ y = Σ_c S_c* Fᴴ M y_c`: k-space pairs to image pairs."""
     coils = _spread(torch.view_as_complex(kspace), torch.view_as_complex(weight))
-    return to_pairs(_combine(coils.conj_physical_(), torch.view_as_complex(maps)))
+    return to_pairs(combine(coils.conj_physical_(), torch.view_as_complex(maps)))
 
 
 @sense_normal.register_fake
@@ -133,8 +149,8 @@ def sense_normal_maps_gradient(gradient: Tensor, image: Tensor, maps: Tensor, ma
     """Gradient of `Re⟨g, AᴴA x⟩` with respect to the maps: `conj(g) z_c + conj(x) P S_c g`, `z = P S x`."""
     complex_maps = torch.view_as_complex(maps)
     g, x = beside_maps(gradient, mask), beside_maps(image, mask)
-    z = _projected_conjugates(_expand(x, complex_maps), mask)
-    w = _projected_conjugates(_expand(g, complex_maps), mask)
+    z = _projected_conjugates(expand(x, complex_maps), mask)
+    w = _projected_conjugates(expand(g, complex_maps), mask)
     product = g[:, :, None] * z[:, None] + x[:, :, None] * w[:, None]
     return torch.view_as_real(product.conj_physical_()).contiguous()
 

@@ -9,9 +9,13 @@ from torch import Tensor
 
 from noref.coils.calibration import acs_box
 from noref.sampling.draw import sampled_in_lines
+from noref.scan import Scan
 
 CAP = 100.0
 """Largest inverse density; above it a single sample would carry the score."""
+
+_RING = 4.0
+"""Cycles per field of view across a ring."""
 
 _COUNTS = 32.0
 """Samples that a smoothing window should expect."""
@@ -66,6 +70,37 @@ def sampling_density(
             break
     density = torch.where(certain, 1.0, density).clamp(1 / CAP, 1)
     return density.to(torch.float32)
+
+
+def ring_density(scan: Scan) -> Tensor:
+    """The density of a scan off the grid: how much of k-space Ω∖Γ covers, ring by ring around the centre.
+
+    `p(|k|) = Σ w_j / n` over the samples of Ω∖Γ in a ring, four cycles per field of view wide, that holds n
+    positions of the grid, over its largest value. Radial and spiral trajectories are alike in all directions.
+
+    Args:
+        scan: with its trajectory and weights.
+
+    Returns:
+        float32 `(ky, kx)` in (0, 1], at least `1 / CAP`.
+    """
+    assert scan.trajectory is not None
+    assert scan.weights is not None
+    y, x = (torch.arange(n) - n // 2 for n in scan.matrix)
+    cells = _ring(torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).to(torch.float32))
+    rings = _ring(scan.trajectory)
+    count = int(torch.maximum(cells.max(), rings.max())) + 1
+    area = torch.bincount(cells.flatten(), minlength=count)
+    covered = torch.bincount(
+        rings.flatten(), (scan.allowed * scan.weights.square()).flatten().double(), minlength=count
+    )
+    density = covered / area.clamp_min(1)
+    return (density / density.max()).clamp(1 / CAP, 1)[rings].to(torch.float32)
+
+
+def _ring(places: Tensor) -> Tensor:
+    radius: Tensor = torch.linalg.vector_norm(places, dim=-1)
+    return (radius / _RING).long()
 
 
 def density_beside(density: Tensor, hidden: Tensor, share: float | Tensor) -> Tensor:

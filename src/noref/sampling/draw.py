@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noref.scan import Scan
 from noref.seeding import Key
 
 
@@ -50,6 +51,11 @@ def sampled_in_lines(mask: Tensor) -> bool:
     """Whether a mask `(ky, kx)` was acquired in read-out lines: all its lines hold the same samples."""
     held = mask.numpy()
     return bool((held == (held.any(-1, keepdims=True) & held.any(-2, keepdims=True))).all())
+
+
+def whole_readouts(scan: Scan) -> bool | None:
+    """The `lines` of a draw from a scan's samples: off the grid always; on it as the mask has them."""
+    return None if scan.trajectory is None else True
 
 
 def draw_units(

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from noref.coils.calibration import acs_box
 from noref.errors import NorefError
-from noref.physics import cartesian
 from noref.sampling.density import CAP, inverse_density
-from noref.sampling.draw import draw_units
-from noref.scan import Scan, coil_maps
+from noref.sampling.draw import draw_units, whole_readouts
+from noref.scan import Scan, encoding_of
 from noref.seeding import Key
 
 
@@ -23,10 +22,19 @@ def acs_mask(mask: Tensor) -> Tensor:
     return inside
 
 
+def calibrated(scan: Scan) -> Tensor:
+    """The samples of Ω that calibrate, bool `(ky, kx)`: its fully sampled centre, and none off the grid.
+
+    There all read-outs cross the centre, and none is spared from being held out.
+    """
+    return acs_mask(scan.mask) if scan.trajectory is None else torch.zeros_like(scan.mask)
+
+
 def hold_out(scan: Scan, share: float, seed: int) -> Scan:
     """The scan with Γ: a share of Ω outside the ACS, in the acquisition's own unit, fixed for life.
 
-    The ACS is the scan's own: samples of Ω that touch the calibration region belong to it, never to Γ.
+    The ACS is the scan's own: samples of Ω that touch the calibration region belong to it, never to Γ. Off
+    the grid there is none, and Γ is made of whole read-outs.
 
     Args:
         scan: with Ω.
@@ -36,9 +44,9 @@ def hold_out(scan: Scan, share: float, seed: int) -> Scan:
     Raises:
         NorefError: if Ω has no samples outside the ACS to hold out.
     """
-    outside = scan.mask & ~acs_mask(scan.mask)
-    gamma = draw_units(outside, outside, share, Key(seed, scan.id, "holdout"))
-    if not bool(gamma.any()):
+    outside = scan.mask & ~calibrated(scan)
+    gamma = draw_units(outside, outside, share, Key(seed, scan.id, "holdout"), lines=whole_readouts(scan))
+    if not bool(gamma.any()) or torch.equal(gamma, scan.mask):
         raise NorefError(
             f"{scan.id}: no samples outside the calibration region, so nothing can be held out to validate "
             "with; check the mask, or set holdout=0"
@@ -65,7 +73,7 @@ def holdout_error(scan: Scan, image: Tensor, maps: Tensor | None = None) -> floa
     """
     if scan.holdout is None or not bool(scan.holdout.any()):
         raise NorefError(f"{scan.id}: no held-out samples to score with; set holdout above 0")
-    encoding = cartesian(scan.holdout[None], (coil_maps(scan) if maps is None else maps)[None])
+    encoding = encoding_of(scan, scan.holdout, maps)
     error = torch.where(scan.holdout, encoding.forward(image[None])[0] - scan.kspace, 0)
     held = torch.where(scan.holdout, scan.kspace, 0)
     weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)

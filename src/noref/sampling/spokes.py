@@ -66,3 +66,10 @@ def radial(
     radius = spacing * (torch.arange(samples, dtype=torch.float64) - samples // 2)
     along = torch.stack((angles.sin(), angles.cos()), -1)
     return (radius[:, None] * along[:, None]).to(torch.float32)
+
+
+def turned(trajectory: Tensor, angle: float) -> Tensor:
+    """A trajectory `(…, 2)`, y first, turned from the x axis towards y, in radians."""
+    y, x = trajectory.unbind(-1)
+    sine, cosine = math.sin(angle), math.cos(angle)
+    return torch.stack((cosine * y + sine * x, cosine * x - sine * y), -1)

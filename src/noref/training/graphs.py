@@ -81,6 +81,9 @@ class Graphs:
         self, module: nn.Module, views: Views, key: Key, scale: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Pass`."""
+        if views.trajectory is not None:
+            # cuFINUFFT sorts a trajectory's samples when it is called, which no graph can hold.
+            return eager(module, views, key, scale)
         kind = kind_of(views)
         if kind not in self.graphs and not self._due(kind):
             return eager(module, views, key, scale)

@@ -26,7 +26,7 @@ from noref.seeding import Key
 from noref.training import Engine, Training
 from noref.training.step import Step
 
-ON_GRID = {"refinement", "robust", "cyclic", "multioperator", "parallel"}
+ON_GRID = {"refinement", "robust", "cyclic", "multioperator", "equivariant", "parallel"}
 """Methods that fill k-space in, draw other masks of it, or take its noise for white."""
 
 IN_KSPACE = {"varnet", "kikinet"}

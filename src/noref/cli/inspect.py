@@ -17,7 +17,6 @@ from torch import Tensor
 from noref import formats
 from noref.coils.calibration import acs_box
 from noref.data.noise import noise_level
-from noref.errors import NorefError
 from noref.formats import png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
@@ -66,8 +65,6 @@ def inspect(
         )
         middle = len(slices) // 2
         scan = slices[middle]
-        if picture is not None and scan.trajectory is not None:
-            raise NorefError(f"{path}: sampled off the Cartesian grid; inspect it without --picture")
         _show(console, path, {**describe_file(slices, middle), **describe(scan)})
         if picture is None:
             continue

@@ -195,7 +195,7 @@ class Dataset(Sequence[Scan]):
             seen = Seen.of(scan, once)
             coils = min(scan.coils, self.how.coils or scan.coils)
             sets = self.how.sets if scan.maps is None and coils > 1 else seen.bucket[0]
-            survey.append(replace(seen, bucket=(sets, coils, *scan.shape)))
+            survey.append(replace(seen, bucket=(sets, coils, *seen.bucket[2:])))
         return survey
 
     @cached_property

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from noref.data.dataset import Seen, volume_of
+from noref.data.dataset import volume_of
 from noref.data.packed import unpacked
 from noref.data.shown import cropped, magnitude
 from noref.data.store import Store
@@ -30,7 +30,7 @@ def summary(store: Store) -> str:
     """A table of the store: a line for all slices of equal matrix and coils."""
     lines = [("matrix", "coils", "sets", "volumes", "slices", "full", "R", "held out")]
     order = sorted(store.survey, key=lambda seen: seen.bucket)
-    for (sets, coils, ky, kx), group in groupby(order, key=lambda seen: seen.bucket):
+    for (sets, coils, *_, ky, kx), group in groupby(order, key=lambda seen: seen.bucket):
         alike = list(group)
         rates = [_rate(seen) for seen in alike]
         held = [1 - int(unpacked(s.allowed).sum()) / int(unpacked(s.mask).sum()) for s in alike]
@@ -81,6 +81,9 @@ def _thumbnail(scan: Scan) -> NDArray[np.uint8]:
 
 
 def _rate(seen: Seen) -> float:
+    """R, padding left out."""
+    if seen.trajectory:
+        return seen.rate
     return int((~unpacked(seen.padding)).sum()) / int(unpacked(seen.mask).sum())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from noref.data.dataset import volume_of
+from noref.data.dataset import Seen, volume_of
 from noref.data.packed import unpacked
 from noref.data.shown import cropped, magnitude
 from noref.data.store import Store

@@ -15,6 +15,7 @@ from noref import formats
 from noref.data.store import Store
 from noref.formats import mrd_writing
 from noref.physics import fft2c, ifft2c, pad_centre
+from noref.sampling.spokes import radial
 from noref.scan import Header, Scan
 
 with warnings.catch_warnings():
@@ -132,7 +133,7 @@ def test_averages_apart_are_two_measurements_of_one_slice(scans: Path, tmp_path:
     line = refused(
         "train", "default", f"data.target.path={tmp_path / 'mean'}", "data.target.averages=apart", *TINY
     )
-    assert "leave out axes, key, domain and averages" in line
+    assert "leave out axes, key, domain, averages, trajectory" in line
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(scans: Path, tmp_path: Path) -> None:
@@ -158,11 +159,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(scans: Path, tmp_path: Path) -
     mrd_writing.write(tmp_path / "dead.h5", [singular])
     line = refused("reconstruct", "zero-filled", tmp_path / "dead.h5", "whiten=true", "-o", store / "x.npy")
     assert "the noise covariance is singular" in line
-    radial = replace(scan, trajectory=torch.ones(*scan.shape, 2))
-    mrd_writing.write(tmp_path / "radial.h5", [radial])
-    assert "48 read-outs" not in done("inspect", first).out
-    assert "off the Cartesian grid" in done("inspect", tmp_path / "radial.h5").out
-    assert "without --picture" in refused("inspect", tmp_path / "radial.h5", "--picture", tmp_path / "x.png")
     assert not store.exists()
     assert not (tmp_path / "x.mrd").exists()
-    assert not (tmp_path / "x.png").exists()
+
+
+def test_spokes_are_inspected(scans: Path, tmp_path: Path) -> None:
+    (first, *_) = sorted(scans.iterdir())
+    scan = formats.read(first)[0]
+    spokes = replace(scan.header, matrix=(32, 32), crop=None)
+    made = replace(scan, trajectory=radial(*scan.shape), header=spokes)
+    mrd_writing.write(tmp_path / "radial.h5", [made])
+    assert "off the Cartesian grid" not in done("inspect", first).out
+    picture = tmp_path / "x.png"
+    assert "off the Cartesian grid" in done("inspect", tmp_path / "radial.h5", "--picture", picture).out
+    assert picture.exists()

@@ -25,5 +25,5 @@ def slices(data: Path, scan: int) -> Tensor:
             f"{data / 'brain_siat'}: there must be one siat_scan{scan}_*.npy; give --data the folder that "
             "holds the scans of the standing experiments"
         )
-    found = torch.from_numpy(np.load(files[0])[:, 7:263])
+    found = torch.from_numpy(np.load(files[0], allow_pickle=False)[:, 7:263])
     return found / found.abs().max()

@@ -132,8 +132,8 @@ def _source(path: Path) -> arrays.Source:
     if start.startswith(b"MATLAB 5"):
         return arrays.Mat5(path)
     raise NorefError(
-        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, BART cfl, .mat, .npy, .npz, DICOM "
-        "and NIfTI"
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, BART cfl, .mat, .npy, .npz, "
+        "DICOM and NIfTI"
     )
 
 

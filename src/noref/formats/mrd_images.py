@@ -56,7 +56,7 @@ def image(values: NDArray[Any], view: Sequence[float], attributes: str = NO_ATTR
     head = np.zeros((), image_head_type())
     head["version"], head["data_type"], head["channels"], head["image_type"] = 1, kind, 1, shows
     head["matrix_size"], head["field_of_view"] = data.shape[:0:-1], view
-    head["attribute_string_len"] = len(attributes)
+    head["attribute_string_len"] = len(attributes.encode())
     return MrdImage(head, attributes, data)
 
 
@@ -100,7 +100,7 @@ def write_series(path: Path, series: Mapping[int, Sequence[MrdImage]], xml: byte
             place = group.create_group(f"image_{number}")
             place["header"] = np.stack([one.head for one in images])
             place["data"] = _as_stored(np.stack([one.data for one in images]))
-            texts = [one.attributes for one in images]
+            texts = [one.attributes.encode("ascii", "xmlcharrefreplace") for one in images]
             place.create_dataset("attributes", data=texts, dtype=h5py.string_dtype("ascii"))
 
 

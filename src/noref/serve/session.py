@@ -147,7 +147,7 @@ class Session:
         """Parameters, as JSON: `name` of the scan, and `images`; all else is another server's."""
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         given = told.get("parameters", told) if isinstance(told, dict) else None
         if not isinstance(given, dict):

@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 import typer
 
+from noref.cli.allocator import share_freed_memory
 from noref.cli.sources import divided, source
 from noref.errors import NorefError
 from noref.reconstruction import chosen
@@ -65,6 +66,7 @@ def serve(
     if open_recon_label:
         print(json.dumps(label(reconstruction.made, gpu=torch.cuda.is_available()), indent=2))
         return
+    share_freed_memory()
     log = Log()
     warnings.showwarning = lambda message, *_, **__: log("warning", text=str(message))
     limits = Limits(memory * MIB, connections, idle)

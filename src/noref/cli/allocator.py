@@ -28,8 +28,8 @@ def keep_freed_memory() -> None:
 def share_freed_memory() -> None:
     """Has threads to come share what others have freed.
 
-    Else glibc gives every few threads a store of their own, and a server, whose connections are threads, keeps
-    the peak of each. Elsewhere than under glibc nothing happens.
+    Else glibc gives every few threads a store of their own, and a server, whose connections are threads,
+    keeps the peak of each. Elsewhere than under glibc nothing happens.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

@@ -81,7 +81,8 @@ def made_by(sent: MrdImage) -> str:
         return ""
     for meta in root.iter("meta"):
         if meta.findtext("name") == COMMENT:
-            return meta.findtext("value") or ""
+            value: str | None = meta.findtext("value")
+            return value or ""
     return ""
 
 

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mrd_files import (
     CALIBRATION,
     CALIBRATION_AND_IMAGING,
@@ -310,6 +313,7 @@ def test_lines_that_come_too_late_are_refused() -> None:
         (PLAIN, lines(kspace(1, 70, 12)), "lies outside the encoded matrix"),
         (PLAIN, [*lines(kspace(1, 8, 12)), *lines(kspace(2, 8, 12))], "1 and 2 channels in one scan"),
         (PLAIN, [readout(kspace(3, 40), NOISE), *lines(kspace(2, 8, 12))], "noise scans of 3 channels"),
+        (xml(space((12, 8, 1), trajectory="radial")), lines(kspace(1, 8, 0)), "read-outs without samples"),
         (PLAIN, lines(kspace(1, 8, 12) * np.nan), "NaN"),
         (PLAIN, lines(np.zeros((1, 8, 12), np.complex64)), "all zeros"),
         (
@@ -326,6 +330,59 @@ def test_what_cannot_be_is_one_line(header: str, made: Acquisitions, message: st
     with pytest.raises(NorefError, match=message) as caught:
         arriving(header, made)
     assert "\n" not in str(caught.value)
+
+
+NUMBERS = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample")
+COUNTED = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "repetition")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_headers_say_it_is_a_slice_or_one_line(data: st.DataObject) -> None:
+    small, any_ = st.integers(0, 12), st.sampled_from([0, 1, 7, 300, 65535])
+    sizes = st.tuples(*[st.sampled_from([0, 1, 8, 12, 300])] * 3)
+    view = st.tuples(*[st.sampled_from([0.0, 1e-9, 100.0, 1e12])] * 3)
+    kinds = {
+        "trajectory": st.sampled_from(["cartesian", "radial", "epi", ""]),
+        "calibration": st.sampled_from(["", "separate", "interleaved", "embedded"]),
+    }
+    header = xml(
+        *(
+            space(
+                data.draw(sizes),
+                data.draw(sizes),
+                view=data.draw(view),
+                recon_view=data.draw(view),
+                limits=data.draw(sizes),
+                **{name: data.draw(kind) for name, kind in kinds.items()},
+            )
+            for _ in range(2)
+        )
+    )
+    one = assembly(header)
+    complete = []
+    with suppress(NorefError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(data.draw(st.integers(1, 12))):
+            head = np.zeros((), readout_head_type())
+            head["number_of_samples"], head["active_channels"] = data.draw(st.sampled_from([(12, 2), (7, 1)]))
+            head["trajectory_dimensions"] = data.draw(st.sampled_from([0, 0, 2, 3]))
+            for name in data.draw(st.lists(st.sampled_from(NUMBERS), max_size=2)):
+                head[name] = data.draw(small)
+            for name in COUNTED:
+                head["idx"][name] = data.draw(st.sampled_from([0, 0, 0, 1, 5, 65535]))
+            head["encoding_space_ref"] = data.draw(st.sampled_from([0, 0, 1, 65535]))
+            for flag in data.draw(st.lists(st.integers(0, 31), max_size=2)):
+                head["flags"] |= np.uint64(1 << flag)
+            head["center_sample"] = data.draw(any_)
+            coils, samples = int(head["active_channels"]), int(head["number_of_samples"])
+            values = kspace(coils, samples).view(np.float32).ravel()
+            positions = np.full(samples * int(head["trajectory_dimensions"]), 0.3, np.float32)
+            complete += one.add(Readout(head, positions, values))
+        complete += one.finish()
+    for slice_ in complete:
+        with suppress(NorefError):
+            slice_.scan(8 * MIB)
 
 
 @pytest.mark.skipif(

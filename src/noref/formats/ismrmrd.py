@@ -236,11 +236,13 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
     """Refuses what `Scan` has no place for, before anything is read.
 
     Raises:
-        NorefError: if the read-outs of a slice differ in channels from each other or from the noise scans, or
-            are partitions of a 3-D scan.
+        NorefError: if the read-outs of a slice are empty, differ in channels from each other or from the
+            noise scans, or are partitions of a 3-D scan.
     """
     used = one.table[np.concatenate([frame.imaging, frame.calibration])]
     coils = set(used["active_channels"].tolist())
+    if not one.table["number_of_samples"][frame.imaging].any():
+        raise NorefError(f"{path}: read-outs without samples; export it again")
     if len(coils) > 1:
         raise NorefError(f"{path}: read-outs of {_numbers(coils)} channels in one scan; export it again")
     if noise is not None and noise.noise is not None and len(noise.noise) not in coils:

@@ -101,17 +101,10 @@ def received(
         taker.start()
         try:
             for message in messages:
-                wire.send(message)
-                if taker.done:
+                if taker.done or not _sent(wire, message):
                     break
-        except TimeoutError:
-            raise NorefError(f"{host}:{port}: takes no data for {patience:.0f} s; is it a server?") from None
-        except OSError:
-            # Why it has gone is among what it said.
-            taker.join(10)
+            taker.join()
         finally:
-            if not taker.done:
-                taker.join(patience)
             wire.end()
     if taker.error:
         raise NorefError(f"{path}: refused by {host}:{port}: {taker.error}")
@@ -187,6 +180,15 @@ def _copy(to: Any, record: Any) -> None:
             _copy(to[name], record[name])
         else:
             to[name] = record[name]
+
+
+def _sent(wire: Wire, message: Message) -> bool:
+    """Whether a server took a message; why it did not is among what it says."""
+    try:
+        wire.send(message)
+    except OSError:
+        return False
+    return True
 
 
 class _Taker(threading.Thread):

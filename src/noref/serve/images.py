@@ -97,7 +97,8 @@ def _attributes(made: str) -> str:
         ElementTree.SubElement(meta, "name").text = name
         for value in values:
             ElementTree.SubElement(meta, "value").text = value
-    return ElementTree.tostring(root, encoding="us-ascii").decode()
+    text: bytes = ElementTree.tostring(root, encoding="us-ascii")
+    return text.decode()
 
 
 def _vector(values: NDArray[Any]) -> tuple[float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -30,5 +31,6 @@ class Log:
         """Writes a line: time (UTC), event, and what is told of it."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **self._shared, **told}, ensure_ascii=False)
-        with _ONE_AT_A_TIME:
+        # A log that cannot be written must not end a scan.
+        with _ONE_AT_A_TIME, suppress(OSError):
             print(line, file=self._file or sys.stderr, flush=True)

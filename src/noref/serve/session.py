@@ -211,7 +211,8 @@ class Session:
             text = f"slice {one.key[-1]} could not be reconstructed ({_reason(error)})"
         else:
             self.counts.images += 1
-            made.head["image_index"] = self.counts.images
+            # Sixteen bits, which a long series exceeds.
+            made.head["image_index"] = self.counts.images % 2**16
             told = {
                 name: int(made.head[name]) for name in ("slice", "repetition", "contrast", "phase", "set")
             }

@@ -1,6 +1,6 @@
 """How long after its last read-out a slice's image is back: 15 coils, 320 × 320, read-outs 2× oversampled.
 
-    python benchmarks/serve_latency.py --output benchmarks/results/serve_latency.json
+    python benchmarks/serve_latency.py --output benchmarks/results/serve-latency.json
     python benchmarks/serve_latency.py --model runs/mine wavelet
 
 The server is a process of its own. From the last byte of the last read-out to the last byte of the image:
@@ -30,7 +30,7 @@ from noref.data.simulate import prospective, simulate_data
 from noref.formats import mrd_writing
 from noref.physics import constant_along_readout, fft1c, ifft1c, pad_centre
 from noref.scan import Header, Scan
-from noref.serve.client import send
+from noref.serve.client import messages_of
 from noref.serve.wire import MIB, Close, Readout, Text, Wire
 from noref.training.checkpoint import save_tensors
 
@@ -88,7 +88,7 @@ def latencies(model: str, settings: list[str], path: Path, folder: Path) -> list
         wire = Wire(socket.create_connection(("127.0.0.1", port)), 600, 2048 * MIB, images=True)
         found = []
         with h5py.File(path) as raw:
-            for message in send(path, raw, None)[1]:
+            for message in messages_of(path, raw, None)[1]:
                 wire.send(message)
                 if isinstance(message, Readout) and int(message.head["flags"]) & (1 << 7):
                     began = time.perf_counter()

@@ -1,6 +1,6 @@
 """Whether a server's memory stays flat: scans for an hour, and broken clients between them.
 
-    python benchmarks/serve_soak.py --output benchmarks/results/serve_soak.json
+    python benchmarks/serve_soak.py --output benchmarks/results/serve-soak.json
     python benchmarks/serve_soak.py --minutes 5 --model runs/mine
 
 Several clients stream simulated scans of several sizes at once, over and over, as `noref send` does; every

@@ -89,7 +89,7 @@ def received(
             sends no image.
     """
     with opened(path) as file:
-        xml, messages = send(path, file, group)
+        xml, messages = messages_of(path, file, group)
         try:
             peer = socket.create_connection((host, port), timeout=10)
         except OSError as error:
@@ -115,7 +115,7 @@ def received(
     return Answer(images, xml)
 
 
-def send(path: Path, file: h5py.File, group: str | None) -> tuple[bytes, Iterator[Message]]:
+def messages_of(path: Path, file: h5py.File, group: str | None) -> tuple[bytes, Iterator[Message]]:
     """The header of a file's measurement, and all messages of a scan, from configuration to close.
 
     Raises:

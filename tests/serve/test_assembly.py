@@ -336,7 +336,7 @@ NUMBERS = ("number_of_samples", "active_channels", "discard_pre", "discard_post"
 COUNTED = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "repetition")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_headers_say_it_is_a_slice_or_one_line(data: st.DataObject) -> None:
     small, any_ = st.integers(0, 12), st.sampled_from([0, 1, 7, 300, 65535])

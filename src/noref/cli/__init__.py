@@ -16,6 +16,8 @@ from noref.cli.evaluate import evaluate
 from noref.cli.inspect import inspect
 from noref.cli.prepare import prepare
 from noref.cli.reconstruct import reconstruct
+from noref.cli.send import send
+from noref.cli.serve import serve
 from noref.cli.simulate import simulate
 from noref.cli.train import train
 from noref.errors import NorefError
@@ -27,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, inspect, simulate, prepare, train, reconstruct, evaluate, benchmark):
+for command in (demo, inspect, simulate, prepare, train, reconstruct, evaluate, benchmark, serve, send):
     app.command()(command)
 
 

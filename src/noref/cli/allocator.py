@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 _MIB = 2**20
 
 
@@ -23,3 +23,13 @@ def keep_freed_memory() -> None:
     glibc.mallopt(_MMAP_THRESHOLD, 32 * _MIB)
     glibc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     glibc.mallopt(_TOP_PAD, 64 * _MIB)
+
+
+def share_freed_memory() -> None:
+    """Has threads to come share what others have freed.
+
+    Else glibc gives every few threads a store of their own, and a server, whose connections are threads,
+    keeps the peak of each. Elsewhere than under glibc nothing happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,22 +10,18 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
 from noref import api, formats
-from noref.classical import CLASSICAL
-from noref.classical import reconstruct as classical
 from noref.cli.sources import divided, named_paths, source
-from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.files import files_of
-from noref.data.shown import cropped, magnitude
 from noref.data.store import is_store
 from noref.errors import NorefError
 from noref.files import check_free
 from noref.formats import dicom
 from noref.formats.dicom import Patient
-from noref.scan import Role, Scan
+from noref.reconstruction import Reconstruction, chosen
+from noref.scan import Role
 from noref.training.distributed import collected, process_group, rank, speaks, world_size
 
 
@@ -56,80 +52,56 @@ def reconstruct(
         if is_store(path):
             raise NorefError(f"{path}: prepared scans, of a training; name the raw files they were made from")
     files = files_of(paths)
-    outputs = _outputs(files, output, suffix)
-    if patient is not None and outputs[0].suffix != dicom.SUFFIX:
+    targets = outputs(files, output, suffix)
+    if patient is not None and targets[0].suffix != dicom.SUFFIX:
         raise NorefError(f"--patient: only DICOM belongs to one; write {dicom.SUFFIX}")
     of = None if patient is None else dicom.patient_of(patient)
-    method, base, made = _method(model)
+    reconstruction = chosen(model)
     # What is exchanged are images on the CPU, whatever made them.
     with process_group(torch.device("cpu")):
-        for file, target in zip(files, outputs, strict=True):
-            scans = api.dataset(source([str(file)], settings, base), Role.TARGET)
-            _write(target, scans, method, made, of)
+        for file, target in zip(files, targets, strict=True):
+            scans = api.dataset(source([str(file)], settings, reconstruction.base), Role.TARGET)
+            _write(target, scans, reconstruction, of)
             if speaks():
                 print(target)
 
 
-def _outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
+def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     """A file to write for every input; refused before any work is done if one cannot be, or is an input."""
     if not suffix.endswith(formats.SUFFIXES):
         raise NorefError(f"--suffix: {suffix!r} is unknown; there are {', '.join(formats.SUFFIXES)}")
     known = output.name.endswith(formats.SUFFIXES)
     series = output.suffix == dicom.SUFFIX and len(files) == 1
     if (output.is_dir() and not series) or not output.suffix or (len(files) > 1 and not known):
-        outputs = [output / f"{formats.name_of(file)}{suffix}" for file in files]
+        paths = [output / f"{formats.name_of(file)}{suffix}" for file in files]
     elif not known:
         raise NorefError(f"{output}: noref writes images as {', '.join(formats.SUFFIXES)}; or name a folder")
     elif len(files) > 1:
         raise NorefError(f"{output}: one file for {len(files)} inputs; name a folder, and --suffix")
     else:
-        outputs = [output]
-    if len(set(outputs)) < len(outputs):
+        paths = [output]
+    if len(set(paths)) < len(paths):
         raise NorefError(f"{output}: two inputs have the same name; reconstruct them one at a time")
     # BART's pairs go by either name, or by neither suffix.
     pairs = [file.with_suffix(".cfl") for file in files if file.suffix in ("", ".hdr")]
-    over = {path.resolve() for path in outputs} & {file.resolve() for file in (*files, *pairs)}
+    over = {path.resolve() for path in paths} & {file.resolve() for file in (*files, *pairs)}
     if over:
         raise NorefError(f"{over.pop()}: is an input; choose another --output")
-    for path in outputs:
+    for path in paths:
         if path.suffix == dicom.SUFFIX:
             check_free(path)
-    return outputs
+    return paths
 
 
-def _method(model: str) -> tuple[Callable[[Scan], Tensor], Source | None, str]:
-    """How a scan becomes an image, how the model's scans were read, and the reconstruction's name."""
-    if model in CLASSICAL:
-        # Without a strength to choose nothing needs to be held out, and a full scan has nothing to spare.
-        whole = Source(path=[], holdout=0.0)  # type: ignore[call-arg] # every field has a default
-        base = None if CLASSICAL[model].strengths else whole
-        return lambda scan: classical(CLASSICAL[model], scan), base, model
-    if not Path(model).exists():
-        raise NorefError(f"{model}: neither a folder nor one of {', '.join(CLASSICAL)}")
-    trained = api.load(model)
-    given = trained.config.data
-    base = given.target or given.proxy
-    names = (trained.config.network["name"], trained.config.method["name"])
-    made = "network {} trained by {}".format(*names)
-    # A file to reconstruct is what the scanner measured, however the training's scans were undersampled.
-    how = None if base is None else base.model_copy(update={"mask": "acquired", "holdout": 0.0})
-    return trained.reconstruct, how, made
-
-
-def _write(
-    path: Path, scans: Dataset, method: Callable[[Scan], Tensor], made: str, patient: Patient | None
-) -> None:
+def _write(path: Path, scans: Dataset, reconstruction: Reconstruction, patient: Patient | None) -> None:
     """Every process makes each `world_size()`-th slice; the first one writes them all."""
     images = []
     turns = range(rank(), len(scans), world_size())
     for index in track(turns, path.name, console=Console(stderr=True, quiet=not speaks())):
         scan = scans[index]
-        image = method(scan) * scan.scale
-        # The phase is kept where there is one map set.
-        flat = image[0] if image.shape[0] == 1 else magnitude(image).to(image.dtype)
-        images.append((cropped(flat, scan), scan.header, scan.raw))
+        images.append((reconstruction.flat(scan), scan.header, scan.raw))
     if everywhere := collected(images):
         slices = [everywhere[index % world_size()][index // world_size()] for index in range(len(scans))]
         stack, headers, raw = zip(*slices, strict=True)
-        made = made if all(raw) else f"{made}, from k-space that is not raw"
+        made = reconstruction.made + ("" if all(raw) else ", from k-space that is not raw")
         formats.write(path, torch.stack(stack), headers, made=made, patient=patient)

@@ -22,7 +22,7 @@ from noref.formats import (
     fastmri,
     geometry,
     ismrmrd,
-    mrd_writing,
+    mrd_images,
     nifti,
     png,
 )
@@ -201,7 +201,7 @@ def write(
     if path.name.endswith((".nii", ".nii.gz")):
         nifti.write(path, array, headers, made=made)
     elif path.name.endswith((".mrd", ".mrd.h5")):
-        mrd_writing.write_images(path, array, headers[0])
+        mrd_images.write_images(path, array, headers[0])
     elif path.suffix == ".h5":
         fastmri.write_images(path, array, acquisition=headers[0].protocol)
     elif path.suffix == ".png":

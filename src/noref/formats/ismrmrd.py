@@ -6,7 +6,7 @@ Version 1.8 of the format, http://ismrmrd.github.io; Inati et al., ISMRM Raw dat
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,16 @@ from noref.formats.base import Slices, opened, scan_id, to_kspace
 from noref.formats.mrd_frames import Frame, frames, noise_scans
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader, parse
-from noref.formats.mrd_readouts import Table, grid, is_data, read_samples, read_table, read_trajectory
+from noref.formats.mrd_readouts import (
+    FileValues,
+    Table,
+    Values,
+    grid,
+    is_data,
+    read_samples,
+    read_table,
+    read_trajectory,
+)
 from noref.scan import Role, Scan
 
 Averages = Literal["mean", "apart"]
@@ -31,7 +40,7 @@ Averages = Literal["mean", "apart"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One group of a file.
+    """One group of a file, or what a stream has brought of one.
 
     Attributes:
         group: its name.
@@ -85,7 +94,7 @@ class IsmrmrdSlices(Slices):
         for one, own in found:
             noise = one if one.noise is not None else spare
             for frame in own:
-                _check(path, one, noise, frame)
+                check(path, one, noise, frame)
                 self._frames.append((one, noise, frame))
                 parts = (path.stem, one.group.replace("/", ".") if several else "", frame.name)
                 subject = one.header.subject or path.stem
@@ -96,49 +105,79 @@ class IsmrmrdSlices(Slices):
 
     def _read(self, index: int) -> Scan:
         one, noise, frame = self._frames[index]
-        table = one.table[frame.imaging]
-        space = one.header.space(int(table["encoding_space_ref"][0]))
         with opened(self.path) as file:
-            data = _data(file, one.group)
-            samples = read_samples(self.path, data, one.table, frame.imaging)
-            if space.trajectory in CARTESIAN:
-                kspace, count = grid(self.path, table, samples, *places(self.path, table, space))
-                trajectory = None
-            else:
-                positions = read_trajectory(self.path, data, one.table, frame.imaging)
-                kspace, count, trajectory = _spokes(self.path, table, samples, positions, space)
-            calibration = self._calibration(data, one, frame, space)
-        measured = torch.from_numpy(count > 0)
-        return Scan(
-            id=self.ids[index],
-            kspace=to_kspace(kspace, f"{self.path}: {self.ids[index]}"),
-            measured=measured,
-            mask=measured,
-            padding=padding(measured, space) if trajectory is None else None,
-            trajectory=trajectory,
-            calibration=calibration,
-            noise_cov=None if noise is None else noise_in_image(noise, table, count),
-            role=self.role,
-            header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
-        )
+            values = FileValues(_data(file, one.group))
+            return scan_of(self.path, values, one, noise, frame, self.ids[index], self.role)
 
-    def _calibration(self, data: Any, one: Measurement, frame: Frame, space: EncodingSpace) -> Tensor | None:
-        """The fully sampled centre of the slice's calibration scan, brought to the image's field of view."""
-        if not len(frame.calibration):
-            return None
-        table = one.table[frame.calibration]
-        own = one.header.space(int(table["encoding_space_ref"][0]))
-        if own.trajectory not in CARTESIAN:
-            return None
-        samples = read_samples(self.path, data, one.table, frame.calibration)
-        kspace, count = grid(self.path, table, samples, *places(self.path, table, own))
-        block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
-        if 0 in block.shape:
-            return None
-        mine, wanted = (part.encoded.view[:2] for part in (own, space))
-        if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
-            wanted = space.recon.view[:2]
-        return block if mine == wanted or 0 in (*mine, *wanted) else in_view(block, mine, wanted)
+
+def scan_of(
+    path: Path,
+    values: Values,
+    one: Measurement,
+    noise: Measurement | None,
+    frame: Frame,
+    name: str,
+    role: Role = Role.TARGET,
+) -> Scan:
+    """A slice of its read-outs.
+
+    Args:
+        path: of the file, or the name of the stream, for messages.
+        values: of the read-outs.
+        one: their measurement.
+        noise: the measurement that brings the noise scans, or None.
+        frame: which read-outs; `check` has let them pass.
+        name: the slice's, `subject/scan/slice`.
+        role: what it is to the training.
+
+    Raises:
+        NorefError: if read-outs contradict each other or the header, or nobody could learn from them.
+    """
+    table = one.table[frame.imaging]
+    space = one.header.space(int(table["encoding_space_ref"][0]))
+    samples = read_samples(path, values, one.table, frame.imaging)
+    if space.trajectory in CARTESIAN:
+        kspace, count = grid(path, table, samples, *places(path, table, space))
+        trajectory = None
+    else:
+        positions = read_trajectory(path, values, one.table, frame.imaging)
+        kspace, count, trajectory = _spokes(path, table, samples, positions, space)
+    measured = torch.from_numpy(count > 0)
+    return Scan(
+        id=name,
+        kspace=to_kspace(kspace, f"{path}: {name}"),
+        measured=measured,
+        mask=measured,
+        padding=padding(measured, space) if trajectory is None else None,
+        trajectory=trajectory,
+        calibration=_calibration(path, values, one, frame, space),
+        noise_cov=None if noise is None else noise_in_image(noise, table, count),
+        role=role,
+        header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
+    )
+
+
+def _calibration(
+    path: Path, values: Values, one: Measurement, frame: Frame, space: EncodingSpace
+) -> Tensor | None:
+    """The fully sampled centre of the slice's calibration scan, brought to the image's field of view."""
+    if not len(frame.calibration):
+        return None
+    table = one.table[frame.calibration]
+    own = one.header.space(int(table["encoding_space_ref"][0]))
+    if own.trajectory not in CARTESIAN:
+        return None
+    samples = read_samples(path, values, one.table, frame.calibration)
+    kspace, count = grid(path, table, samples, *places(path, table, own))
+    block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
+    if 0 in block.shape:
+        return None
+    mine, wanted = (part.encoded.view[:2] for part in (own, space))
+    if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
+        wanted = space.recon.view[:2]
+    if mine == wanted or 0 in (*mine, *wanted):
+        return block
+    return in_view(path, block, mine, wanted)
 
 
 def _groups(file: h5py.File) -> list[str]:
@@ -171,23 +210,39 @@ def _measurement(path: Path, file: h5py.File, group: str) -> Measurement:
             f"{path}: its header is no XML; matrix and centre are taken from the data", stacklevel=2
         )
         header = MrdHeader()
-    numbers = noise_scans(table)
+    return with_noise(path, FileValues(data), Measurement(group, header, table, None, 0.0))
+
+
+def with_noise(path: Path, values: Values, one: Measurement) -> Measurement:
+    """A measurement with the covariance of its noise scans, if it has any.
+
+    Raises:
+        NorefError: if these are of different channels, or do not hold what their headers say.
+    """
+    numbers = noise_scans(one.table)
     if not len(numbers):
-        return Measurement(group, header, table, None, 0.0)
-    samples = read_samples(path, data, table, numbers)
+        return one
+    samples = read_samples(path, values, one.table, numbers)
     coils = {len(values) for values in samples}
     if len(coils) > 1:
         raise NorefError(
             f"{path}: noise scans of {_numbers(coils)} channels; leave out those of the other coils"
         )
     noise = noise_covariance(torch.from_numpy(np.concatenate(samples, axis=1)))
-    return Measurement(group, header, table, noise, float(table["sample_time_us"][numbers[0]]))
+    return replace(one, noise=noise, dwell=float(one.table["sample_time_us"][numbers[0]]))
 
 
-def _check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame) -> None:
-    """Refuses what `Scan` has no place for, before anything is read."""
+def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame) -> None:
+    """Refuses what `Scan` has no place for, before anything is read.
+
+    Raises:
+        NorefError: if the read-outs of a slice are empty, differ in channels from each other or from the
+            noise scans, or are partitions of a 3-D scan.
+    """
     used = one.table[np.concatenate([frame.imaging, frame.calibration])]
     coils = set(used["active_channels"].tolist())
+    if not one.table["number_of_samples"][frame.imaging].any():
+        raise NorefError(f"{path}: read-outs without samples; export it again")
     if len(coils) > 1:
         raise NorefError(f"{path}: read-outs of {_numbers(coils)} channels in one scan; export it again")
     if noise is not None and noise.noise is not None and len(noise.noise) not in coils:

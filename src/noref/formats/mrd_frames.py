@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +22,14 @@ class Frame:
     """The read-outs of one slice, by their numbers in the file, ascending.
 
     Attributes:
+        key: its counters, see `keys`.
         name: what tells its scan from the others of the measurement, such as `contrast1.repetition0`.
         slice: its number.
         imaging: lines of the image, calibration lines among them where these belong to it.
         calibration: lines of a separate calibration scan; empty without one.
     """
 
+    key: tuple[int, ...]
     name: str
     slice: int
     imaging: Numbers
@@ -38,7 +41,19 @@ def noise_scans(table: Table) -> Numbers:
     return np.flatnonzero(flagged(table, Flag.NOISE))
 
 
-def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Frame]:
+def counters(apart: bool) -> tuple[str, ...]:
+    """What tells scans apart; averages, too, if each is a scan of its own."""
+    return (*SCANS, "average") if apart else SCANS
+
+
+def keys(table: Table, apart: bool) -> NDArray[np.int64]:
+    """The `counters` and the slice of every read-out `(readouts, counters)`: equal within a frame."""
+    return np.stack([table[name] for name in (*counters(apart), "slice")], axis=1)
+
+
+def frames(
+    table: Table, header: MrdHeader, *, apart: bool = False, varying: Collection[str] | None = None
+) -> list[Frame]:
     """Every slice of every scan: encoding spaces, contrasts, phases, repetitions and sets are scans.
 
     Lines that are for calibration alone join the image they were measured with. They stay apart where the
@@ -51,15 +66,17 @@ def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Fram
         table: headers of all read-outs.
         header: of the measurement.
         apart: whether each average is a scan of its own.
+        varying: the counters that names tell, if these are not all read-outs; else those that differ.
     """
     useful = ~flagged(table, NO_IMAGE | Flag.NOISE)
     alone = useful & flagged(table, Flag.CALIBRATION) & ~flagged(table, Flag.CALIBRATION_AND_IMAGING)
     calibrating = useful & flagged(table, Flag.CALIBRATION | Flag.CALIBRATION_AND_IMAGING)
-    names = (*SCANS, "average") if apart else SCANS
-    keys = np.stack([table[name] for name in (*names, "slice")], axis=1)
-    varying = [i for i, name in enumerate(names) if len(np.unique(table[name][useful & ~alone])) > 1]
+    names = counters(apart)
+    if varying is None:
+        varying = [name for name in names if len(np.unique(table[name][useful & ~alone])) > 1]
+    told = [i for i, name in enumerate(names) if name in varying]
     found = []
-    unique, of = np.unique(keys, axis=0, return_inverse=True)
+    unique, of = np.unique(keys(table, apart), axis=0, return_inverse=True)
     for number in np.unique(of[useful & ~alone]):
         key, mine = unique[number], of == number
         space, slice_ = header.space(int(key[0])), int(key[-1])
@@ -77,8 +94,8 @@ def frames(table: Table, header: MrdHeader, *, apart: bool = False) -> list[Fram
         elif space.calibration == "interleaved":
             same = table["encoding_space_ref"] == key[0]
             calibration = np.flatnonzero(useful & here & same & ~mine)
-        name = ".".join(f"{names[i].removesuffix('_space_ref')}{key[i]}" for i in varying)
-        found.append(Frame(name, slice_, imaging, calibration))
+        name = ".".join(f"{names[i].removesuffix('_space_ref')}{key[i]}" for i in told)
+        found.append(Frame(tuple(key.tolist()), name, slice_, imaging, calibration))
     return found
 
 

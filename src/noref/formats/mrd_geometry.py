@@ -91,19 +91,28 @@ def cycles(path: Path, trajectory: NDArray[np.float32], space: EncodingSpace) ->
     return np.asarray(zoom if reach.max() > EDGE else zoom * matrix, np.float32)
 
 
-def in_view(block: Tensor, own: tuple[float, ...], wanted: tuple[float, ...]) -> Tensor:
+def in_view(path: Path, block: Tensor, own: tuple[float, ...], wanted: tuple[float, ...]) -> Tensor:
     """A calibration block of one field of view as it would have been measured with another.
 
     Its image, interpolated so that whole pixels miss the field of view by less than a hundredth, is cut to it
     or surrounded by zeros.
 
     Args:
+        path: of the file, for messages.
         block: complex64 `(coils, ky, kx)`, its centre at `N // 2`.
         own: its field of view along x and y, in millimetres.
         wanted: that of the image.
+
+    Raises:
+        NorefError: if the fields of view are too different to be true.
     """
     size = np.array(block.shape[-2:])
     zoom = np.array(wanted[::-1]) / np.array(own[::-1])
+    if (FINER * size * zoom > LARGEST).any():
+        raise NorefError(
+            f"{path}: a field of view {zoom.max():.4g} times that of its calibration scan cannot be; correct "
+            "fieldOfView_mm"
+        )
     cut = np.maximum((FINER * size * zoom).round().astype(int), 1)
     kept = np.maximum((size * zoom).astype(int), 1)
     larger = np.maximum(FINER * size, cut)

@@ -6,14 +6,17 @@ Real headers break their schema, so any field may be missing or wrong; what is m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
 
 CARTESIAN = ("", "cartesian", "epi")
 """Trajectories whose samples lie on the grid."""
+
+COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set", "segment")
+"""Counters of a read-out beside its lines', in the order of the schema."""
 
 SEPARATE = ("separate", "external")
 """Calibration modes whose calibration lines are not lines of the image."""
@@ -52,6 +55,7 @@ class EncodingSpace:
         trajectory: `cartesian`, `epi`, `radial`, `spiral`, …
         calibration: `embedded`, `interleaved`, `separate`, `external` or `other`.
         acceleration: by parallel imaging along `kspace_encode_step_1`.
+        last: the largest value of each of `COUNTERS` that is known.
     """
 
     encoded: Space = Space()
@@ -60,6 +64,7 @@ class EncodingSpace:
     trajectory: str = ""
     calibration: str = ""
     acceleration: float = 1.0
+    last: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def parse(text: bytes) -> MrdHeader | None:
 
 def _encoding(element: ElementTree.Element) -> EncodingSpace:
     parallel = "parallelImaging/accelerationFactor/kspace_encoding_step_1"
+    last = {name: _number(element, f"encodingLimits/{name}/maximum") for name in COUNTERS}
     return EncodingSpace(
         encoded=_space(element, "encodedSpace"),
         recon=_space(element, "reconSpace"),
@@ -107,6 +113,7 @@ def _encoding(element: ElementTree.Element) -> EncodingSpace:
         trajectory=_text(element, "trajectory").lower(),
         calibration=_text(element, "parallelImaging/calibrationMode").lower(),
         acceleration=_number(element, parallel) or 1.0,
+        last={name: int(value) for name, value in last.items() if value is not None},
     )
 
 
@@ -168,6 +175,12 @@ def build(header: MrdHeader, coils: int) -> bytes:
             _put(lines, "minimum", space.lines.minimum)
             _put(lines, "maximum", space.lines.maximum)
             _put(lines, "center", space.lines.centre)
+        for name in COUNTERS:
+            if name in space.last:
+                limit = _put(limits, name)
+                _put(limit, "minimum", 0)
+                _put(limit, "maximum", space.last[name])
+                _put(limit, "center", 0)
         _put(encoding, "trajectory", space.trajectory or "cartesian")
         if space.acceleration > 1 or space.calibration:
             parallel = _put(encoding, "parallelImaging")

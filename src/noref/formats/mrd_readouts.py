@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntFlag
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -19,6 +20,8 @@ Table = NDArray[np.void]
 class Flag(IntFlag):
     """What a read-out is; ISMRMRD counts its flags from 1."""
 
+    LAST_IN_SLICE = 1 << 7
+    LAST_IN_REPETITION = 1 << 13
     NOISE = 1 << 18
     CALIBRATION = 1 << 19
     CALIBRATION_AND_IMAGING = 1 << 20
@@ -72,6 +75,37 @@ COUNTERS = (
 FIELDS = np.dtype([*NEEDED.items(), *OPTIONAL.items(), *((name, "i8") for name in COUNTERS)])
 
 
+class Values(Protocol):
+    """Where the numbers of read-outs are kept: in a file, or in what a stream has brought."""
+
+    def samples(self, numbers: NDArray[np.intp]) -> Sequence[NDArray[Any]]:
+        """Samples of some read-outs, coil by coil: real and imaginary parts in turn."""
+
+    def positions(self, numbers: NDArray[np.intp]) -> Sequence[NDArray[Any]]:
+        """Where they were taken, sample by sample; nothing where that is not told."""
+
+
+class FileValues:
+    """Those of a table in a file.
+
+    Args:
+        data: the read-outs.
+    """
+
+    def __init__(self, data: h5py.Dataset) -> None:
+        self._data = data
+
+    def samples(self, numbers: NDArray[np.intp]) -> Sequence[NDArray[Any]]:
+        """See `Values`."""
+        return list(self._data.fields("data")[numbers])
+
+    def positions(self, numbers: NDArray[np.intp]) -> Sequence[NDArray[Any]]:
+        """See `Values`."""
+        if "traj" not in self._data.dtype.names:
+            return [np.zeros(0, np.float32)] * len(numbers)
+        return list(self._data.fields("traj")[numbers])
+
+
 def is_data(item: Any) -> bool:
     """Whether an item of an HDF5 file is a table of read-outs."""
     return isinstance(item, h5py.Dataset) and {"head", "data"} <= set(item.dtype.names or ())
@@ -88,7 +122,15 @@ def read_table(path: Path, data: h5py.Dataset) -> Table:
         raise NorefError(
             f"{path}: damaged or incomplete ({data.size} read-outs are not all there); copy it again"
         )
-    heads = data.fields("head")[()]
+    return table_of(path, data.fields("head")[()])
+
+
+def table_of(path: Path, heads: NDArray[Any]) -> Table:
+    """The headers of read-outs, of whatever fields; what they may lack is zero.
+
+    Raises:
+        NorefError: if they lack what nobody can do without.
+    """
     names = set(heads.dtype.names or ())
     counters = heads["idx"] if "idx" in names else np.zeros(len(heads), [])
     counted = set(counters.dtype.names or ())
@@ -110,14 +152,12 @@ def flagged(table: Table, flags: Flag) -> NDArray[np.bool_]:
     return np.asarray((table["flags"] & np.uint64(flags)) != 0)
 
 
-def read_samples(
-    path: Path, data: h5py.Dataset, table: Table, numbers: NDArray[np.intp]
-) -> list[NDArray[Any]]:
+def read_samples(path: Path, values: Values, table: Table, numbers: NDArray[np.intp]) -> list[NDArray[Any]]:
     """Samples of some read-outs, complex64 `(coils, samples)` each.
 
     Args:
         path: of the file, for messages.
-        data: the read-outs.
+        values: of the read-outs.
         table: their headers.
         numbers: which of them, ascending.
 
@@ -125,19 +165,19 @@ def read_samples(
         NorefError: if one has more or fewer samples than its header says.
     """
     found = []
-    for number, values in zip(numbers, data.fields("data")[numbers], strict=True):
+    for number, parts in zip(numbers, values.samples(numbers), strict=True):
         coils, samples = (int(table[name][number]) for name in ("active_channels", "number_of_samples"))
-        if len(values) != 2 * coils * samples:
+        if len(parts) != 2 * coils * samples:
             raise NorefError(
-                f"{path}: read-out {number} holds {len(values) // 2} samples where its header says "
+                f"{path}: read-out {number} holds {len(parts) // 2} samples where its header says "
                 f"{coils} channels of {samples}; export it again"
             )
-        found.append(values.astype(np.float32, copy=False).view(np.complex64).reshape(coils, samples))
+        found.append(parts.astype(np.float32, copy=False).view(np.complex64).reshape(coils, samples))
     return found
 
 
 def read_trajectory(
-    path: Path, data: h5py.Dataset, table: Table, numbers: NDArray[np.intp]
+    path: Path, values: Values, table: Table, numbers: NDArray[np.intp]
 ) -> list[NDArray[Any]]:
     """Where samples of some read-outs were taken, float32 `(samples, 2)` each: `(kx, ky)`, the file's units.
 
@@ -145,15 +185,14 @@ def read_trajectory(
         NorefError: if a read-out has no such positions.
     """
     found = []
-    stored = data.fields("traj")[numbers] if "traj" in data.dtype.names else [()] * len(numbers)
-    for number, values in zip(numbers, stored, strict=True):
+    for number, where in zip(numbers, values.positions(numbers), strict=True):
         axes, samples = (int(table[name][number]) for name in ("trajectory_dimensions", "number_of_samples"))
-        if axes < 2 or len(values) != axes * samples:
+        if axes < 2 or len(where) != axes * samples:
             raise NorefError(
                 f"{path}: read-out {number} is off the Cartesian grid, and its positions in k-space are not "
                 "in the file; export it with its trajectory"
             )
-        found.append(np.asarray(values, np.float32).reshape(samples, axes)[:, :2])
+        found.append(np.asarray(where, np.float32).reshape(samples, axes)[:, :2])
     return found
 
 

@@ -1,10 +1,10 @@
-"""Writing ISMRMRD (MRD version 1) HDF5: raw data of scans, and images."""
+"""Writing ISMRMRD (MRD version 1) HDF5: raw data of scans."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,8 @@ from noref.errors import NorefError
 from noref.files import whole
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space, build
 from noref.formats.mrd_readouts import Flag
+from noref.formats.mrd_records import GROUP, put_xml, readout_type
 from noref.scan import Header, Scan, padding_of
-
-GROUP = "dataset"
-"""The name that tools look for."""
 
 NOISE_SAMPLES = 256
 """Fewest samples of the noise scan that stands for a covariance."""
@@ -31,12 +29,6 @@ FIRST, LAST = 0, 1
 
 BOUNDS = {"kspace_encode_step_1": 1, "slice": 7, "repetition": 13}
 """The flag, counted from 1, of the first read-out of each of these; that of the last follows it."""
-
-COMPLEX, FLOAT = (7, np.dtype([("real", "<f4"), ("imag", "<f4")])), (5, np.dtype("<f4"))
-"""ISMRMRD's numbers of types of data, and the types."""
-
-COMPLEX_IMAGE, MAGNITUDE_IMAGE = 5, 1
-"""ISMRMRD's numbers of types of images."""
 
 
 def write(path: Path, scans: Sequence[Scan]) -> None:
@@ -61,9 +53,8 @@ def write(path: Path, scans: Sequence[Scan]) -> None:
             if index == 0:
                 first = scan
                 # h5py makes a pool of the values: more of them than one at a time is faster.
-                data = group.create_dataset("data", (0,), _types()[0], maxshape=(None,), chunks=(64,))
+                data = group.create_dataset("data", (0,), readout_type(), maxshape=(None,), chunks=(64,))
                 header = _header_of(path, scan)
-                _put_xml(group, header, scan.coils)
                 if scan.noise_cov is not None:
                     _append(data, [_noise(scan)])
             _check_same(path, first, scan)
@@ -82,56 +73,9 @@ def write(path: Path, scans: Sequence[Scan]) -> None:
             _append(data, readouts)
         if not names:
             raise NorefError(f"{path}: there is no slice to write")
-
-
-def write_images(path: Path, images: NDArray[Any], header: Header) -> None:
-    """Writes images `(slices, y, x)`, complex or magnitudes, as one series, `image_0`.
-
-    Args:
-        path: of the file.
-        images: complex64, or real.
-        header: of the first slice; the others follow along the slice normal.
-    """
-    complex_ = np.iscomplexobj(images)
-    number, dtype = COMPLEX if complex_ else FLOAT
-    _, y, x = images.shape
-    steps = header.spacing or (0.0, 0.0, 0.0)
-    view = (x * steps[1], y * steps[0], steps[2])
-    heads = np.zeros(len(images), _types()[1])
-    heads["version"], heads["data_type"], heads["channels"] = 1, number, 1
-    heads["image_type"] = COMPLEX_IMAGE if complex_ else MAGNITUDE_IMAGE
-    heads["matrix_size"], heads["field_of_view"] = (x, y, 1), view
-    heads["slice"] = heads["image_index"] = np.arange(len(images))
-    attributes = "<ismrmrdMeta></ismrmrdMeta>"
-    heads["attribute_string_len"] = len(attributes)
-    if header.position is not None and header.directions is not None:
-        read, phase, normal = header.directions
-        heads["read_dir"], heads["phase_dir"], heads["slice_dir"] = read, phase, normal
-        along = np.arange(len(images))[:, None] * steps[2] * np.array(normal)
-        heads["position"] = np.array(header.position) + along
-    space = Space((x, y, 1), view)
-    with whole(path) as temporary, h5py.File(temporary, "w") as file:
-        group = file.create_group(GROUP)
-        _put_xml(group, MrdHeader([EncodingSpace(space, space)], protocol=header.protocol), 1)
-        series = group.create_group("image_0")
-        series["header"] = heads
-        series["data"] = np.ascontiguousarray(
-            images[:, None, None], np.complex64 if complex_ else np.float32
-        ).view(dtype)
-        series.create_dataset("attributes", data=[attributes] * len(images), dtype=h5py.string_dtype("ascii"))
-
-
-def _types() -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """Of a read-out, and of an image's header."""
-    # The package tells all of Python to show warnings when it is imported.
-    with warnings.catch_warnings():
-        from ismrmrd.hdf5 import acquisition_dtype, image_header_dtype
-    return acquisition_dtype, image_header_dtype
-
-
-def _put_xml(group: h5py.Group, header: MrdHeader, coils: int) -> None:
-    # Not marked as UTF-8, which the format's C library refuses to read.
-    group.create_dataset("xml", data=[build(header, coils)], dtype=h5py.string_dtype("ascii"))
+        last = {"slice": max(slices.values()), "repetition": len(names) - 1}
+        header = replace(header, spaces=[replace(header.spaces[0], last=last)])
+        put_xml(group, build(header, first.coils))
 
 
 def _append(data: h5py.Dataset, readouts: Sequence[NDArray[Any]]) -> None:
@@ -248,7 +192,7 @@ def _array(values: Tensor) -> NDArray[np.complex64]:
 
 def _readout(values: NDArray[Any], header: Header) -> NDArray[Any]:
     """One read-out of samples `(coils, samples)`, with its position in the scanner."""
-    readout = np.zeros(1, _types()[0])
+    readout = np.zeros(1, readout_type())
     head = readout["head"]
     head["version"] = 1
     head["available_channels"], head["number_of_samples"] = values.shape

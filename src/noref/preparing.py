@@ -34,7 +34,7 @@ from noref.training.interrupt import interruptible
 def prepare(how: Source, output: Path | str) -> Store:
     """Writes a store of prepared scans: maps, Γ and scale, and a picture of every volume, `contact.png`.
 
-    Several processes that `torchrun` or SLURM started share its volumes out. What was stopped, at any moment,
+    Several processes that `torchrun` or SLURM started share its volumes out. A store that was left unfinished
     goes on when the same is asked for again.
 
     Args:

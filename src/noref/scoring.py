@@ -58,6 +58,7 @@ def report(
     commands: Sequence[str] = (),
     columns: Columns | None = None,
     others: Mapping[str, Reconstructor] | None = None,
+    people: bool = True,
 ) -> Report:
     """Scores classical methods and runs on the same scans, and writes the page.
 
@@ -73,6 +74,7 @@ def report(
         commands: to be repeated by the reader.
         columns: makes further columns of the table.
         others: further rows, by name, that need no training.
+        people: whether subjects are known to be different people.
 
     Raises:
         NorefError: if a classical method is unknown, or a run was trained on one of the scans with its
@@ -111,6 +113,7 @@ def report(
         curves={name: _curve(run.folder) for name, run in firsts.items()},
         settings={name: _summary(run.model) for name, run in firsts.items()},
         notes=_notes(scans),
+        people=people,
         columns=[*spread_over(results), *(columns(results) if columns else ())],
     )
     write_report(output, made)

@@ -32,8 +32,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(scans: Path, output: Path) -> list[str]:
-    rows = [word for row in ROWS for word in ("--row", row)]
+def command(scans: Path, output: Path, *rows_wanted: str) -> list[str]:
+    rows = [word for row in rows_wanted or ROWS for word in ("--row", row)]
     return ["benchmark", "brain", "--data", str(scans), "-o", str(output), "--condition", "8x", *rows, *SMALL]
 
 
@@ -79,6 +79,16 @@ def test_an_experiment_is_trained_scored_and_reported(
     trained.clear()
     assert done(*words, "--score").out == result.out
     assert trained == []
+    # A table holds all that was trained of it, whatever part of it was asked for.
+    part = [*command(scans, tmp_path / "out", "default"), "--seed", "0", "--results", str(tmp_path / "part")]
+    assert done(*part).out == result.out
+    again = json.loads((tmp_path / "part" / "brain-8x.json").read_text())
+    assert [method["means"]["psnr"] for method in again["methods"]] == [
+        method["means"]["psnr"] for method in numbers["methods"]
+    ]
+    assert refused(*part, "--features", "4").endswith(
+        "brain: begun with features 3; give the same, or another --output"
+    )
 
 
 def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:
@@ -87,7 +97,8 @@ def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:
     assert refused(*given, "--condition", "9x").endswith("--condition: '9x' is unknown; did you mean '8x'?")
     assert refused(*given, "--row", "idl").endswith("--row: 'idl' is unknown; did you mean 'idr'?")
     assert "no run is of that" in refused(*given, "--seed", "7")
-    assert "21 steps are not whole epochs of 4" in refused(*given, "--steps", "21")
+    odd = command(scans, tmp_path / "odd")
+    assert "21 steps are not whole epochs of 4" in refused(*odd, "--steps", "21")
     missing = ["benchmark", "brain", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "new")]
     assert refused(*missing).endswith(
         "brain_siat: there must be one siat_scan1_*.npy; give --data the folder that holds the scans of the "

@@ -95,14 +95,15 @@ def test_runs_have_folders_of_their_own(experiment: Experiment, tmp_path: Path) 
     runs = runs_of(experiment, tmp_path, Size())
     for run, other in product(once(runs), once(runs)):
         assert run is other or run.folder != other.folder
+        assert run is other or run.lock != other.lock
     assert {run.folder for run in runs} == {run.folder for run in once(runs)}
 
 
 def test_rows_without_targets_are_trained_once(tmp_path: Path) -> None:
     joint = EXPERIMENTS["joint"]
     runs = [run for run in runs_of(joint, tmp_path, Size()) if run.row == "supervised-proxy"]
-    assert len(runs) == len(joint.conditions)
-    assert len(once(runs)) == 2  # one an acceleration
+    assert len({run.condition for run in runs}) == len(joint.conditions)
+    assert len(once(runs)) == 2 * 3  # of every acceleration and seed
 
 
 def test_chosen_rows_bring_those_that_they_start_from(tmp_path: Path) -> None:

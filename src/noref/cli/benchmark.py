@@ -61,16 +61,17 @@ def benchmark(
         return
     if threads is not None:
         torch.set_num_threads(threads)
-    prepared(experiment, data, home, matrix)
+    prepared(experiment, data, home, matrix, size)
     if not score:
         try:
             train(runs)
         except Interrupted:
             print(f"noref: stopped and saved; go on with: {shlex.join(_command())}", file=sys.stderr)
             raise typer.Exit(130) from None
-    with claim(home / "report.lock") as mine:
-        if mine:
-            _report(experiment, runs, data, results)
+    # All that there is of each table, whoever trained it.
+    tables = runs_of(experiment, home, size, conditions=condition or ())
+    with claim(home / "report.lock", wait=True):
+        _report(experiment, tables, data, results)
 
 
 def _check(option: str, given: Sequence[str], known: Collection[str]) -> None:
@@ -89,7 +90,7 @@ def _report(experiment: Experiment, runs: Sequence[Run], data: Path, results: Pa
     console = Console(stderr=True)
     for condition in dict.fromkeys(run.condition for run in runs):
         of = [run for run in runs if run.condition == condition]
-        if not any(run.finished for run in of):
+        if not any(run.finished and experiment.rows[run.row].scored for run in of):
             continue
         console.print(f"{experiment.name}, {condition}", highlight=False)
         commands = [shlex.join(_command())]
@@ -105,7 +106,7 @@ def listed(runs: Sequence[Run]) -> str:
     wide = max(len(run.condition) for run in runs)
     lines = [
         f"{run.condition:{wide}}  {run.row:{width}}  seed {run.seed}  "
-        + (f"{hours(run):.2f} h" if run.finished else "to do")
+        + (f"{hours(run):.2f} CPU h" if run.finished else "to do")
         for run in runs
     ]
     return "\n".join([*lines, f"{sum(run.finished for run in runs)} of {len(runs)} runs are finished"])

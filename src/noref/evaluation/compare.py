@@ -40,7 +40,7 @@ class Difference:
 
 
 def differences(
-    baseline: Mapping[str, float], others: Mapping[str, Mapping[str, float]]
+    baseline: Mapping[str, float], others: Mapping[str, Mapping[str, float]], tested: bool = True
 ) -> dict[str, Difference]:
     """Compares methods with a baseline, subject by subject.
 
@@ -48,6 +48,7 @@ def differences(
         baseline: the baseline's score of each volume, named `subject` or `subject/scan`; the differences of a
             subject's scans are averaged first, since they say little about other subjects.
         others: each other method's score of each volume, by the method's name.
+        tested: whether many subjects are enough for tests and intervals; otherwise they are as few.
 
     Returns:
         A difference for every method that shares a subject with the baseline. Holm's correction counts the
@@ -60,7 +61,8 @@ def differences(
             of_subject.setdefault(subject_of(volume), []).append(scores[volume] - baseline[volume])
         if of_subject:
             paired[name] = np.array([np.mean(deltas) for deltas in of_subject.values()])
-    p_values = holm({name: _wilcoxon(d) for name, d in paired.items() if d.size >= FEWEST_SUBJECTS})
+    fewest = FEWEST_SUBJECTS if tested else math.inf
+    p_values = holm({name: _wilcoxon(d) for name, d in paired.items() if d.size >= fewest})
     return {name: _difference(deltas, p_values.get(name)) for name, deltas in paired.items()}
 
 
@@ -83,7 +85,7 @@ def _wilcoxon(deltas: NDArray[np.float64]) -> float:
 
 
 def _difference(deltas: NDArray[np.float64], p: float | None) -> Difference:
-    if deltas.size < FEWEST_SUBJECTS:
+    if p is None:
         low, high = deltas.min(), deltas.max()
     else:
         draws = Key(0, "", "bootstrap").numpy().integers(deltas.size, size=(_RESAMPLES, deltas.size))

@@ -88,7 +88,8 @@ def lead(report: Report) -> str:
         difference = report.differences(metric).get(best)
         text += f"; {_in_words(report, metric, difference)}. " if difference else ". "
     if report.descriptive:
-        text += f"With fewer than {FEWEST_SUBJECTS} subjects, "
+        few = f"With fewer than {FEWEST_SUBJECTS} subjects"
+        text += f"{few if report.people else 'As subjects may be one person'}, "
         text += "intervals are descriptive and no significance is claimed."
     return f'<p class="lead">{text}</p>' if text else ""
 

@@ -21,7 +21,7 @@ STEPS = 1200
 
 BATCH = 4
 VALIDATIONS = 40
-"""How often, at least, a run is validated: a checkpoint each time for the choice by Γ."""
+"""How often a run is validated, about: a checkpoint each time for the choice by Γ."""
 
 STAGES = ("method.stages={stages}", "training.rollback=0")
 """Refinement as the plan of the experiments has it; of equal length, whatever roll-back would say."""
@@ -56,7 +56,8 @@ class Condition:
 
     Attributes:
         train: folders of the experiment's data with the targets to train on.
-        validation: those whose Γ chooses the weights; without any, Γ of the training scans does.
+        validation: those whose Γ chooses the weights; without any, Γ of the training's targets does, and rows
+            without targets keep their last weights.
         test: those that are scored.
         sampling: settings of every source of data, by key.
         seeds: how many seeds of each row are trained; rows that are not named are not in the table.
@@ -91,12 +92,13 @@ class Experiment:
         conditions: the tables, by name.
         classical: methods that stand beside the rows.
         write: writes the data: from the folder of scans, to a folder, for a matrix.
-        anchors: the rows between which the share of the distance is measured.
+        anchors: the rows between which the share of the distance is measured; None where PSNR is no measure.
         baseline: the row that the others are compared with.
         others: further rows that are not trained.
         further: makes columns of the table from every row's reconstructors, one a seed, the test scans and
             those of `repeats`.
         repeats: folder of the experiment's data with scans that were repeated.
+        people: whether the test's subjects are known to be different people.
     """
 
     name: str
@@ -105,11 +107,12 @@ class Experiment:
     conditions: Mapping[str, Condition]
     classical: tuple[str, ...]
     write: Callable[[Path, Path, int], None]
-    anchors: tuple[str, str] = ("ssdu", "supervised")
+    anchors: tuple[str, str] | None = ("ssdu", "supervised")
     baseline: str = "wavelet"
     others: Mapping[str, Reconstructor] = field(default_factory=dict)
     further: Further | None = None
     repeats: str = ""
+    people: bool = True
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,11 @@ class Run:
         if not self.experiment.rows[self.row].target:
             condition = self.experiment.conditions[condition].without_targets or condition
         return self.home / condition / f"seed-{self.seed}" / self.row
+
+    @property
+    def lock(self) -> Path:
+        """The file that the process which trains it holds."""
+        return self.folder.with_name(f"{self.row}.lock")
 
     @property
     def finished(self) -> bool:

@@ -204,13 +204,14 @@ def condition(rate: int) -> Condition:
 EXPERIMENT = Experiment(
     name="lowfield",
     intro="Heads at 0.055 T, single coil, raw but for the removal of interference, with their thermal noise. "
-    "Two patients train, the third is the test. The full scans are noisy: PSNR and SSIM against them reward "
-    "noise, so the columns that count are the errors of samples that were not acquired, and against another "
-    "average.",
+    "Two patients train, and choose the weights by Γ (rows without targets keep their last ones); the third "
+    "is the test. The full scans are noisy: PSNR and SSIM against them reward noise, so what counts are the "
+    "errors of samples that were not acquired, and against another average.",
     rows=ROWS,
     conditions={f"{rate}x": condition(rate) for rate in (2, 3)},
     classical=("zero-filled", "tv", "wavelet"),
     write=write,
+    anchors=None,
     others={DENOISED: whole_denoised},
     further=further,
     repeats="averages",

@@ -28,7 +28,6 @@ def write_scan(
     *,
     subject: str,
     noise_db: float,
-    coils_of: str = "",
     clean: bool = True,
 ) -> None:
     """Writes the scan of an image by simulated coils, `FOLDER/NAME.h5`, fully sampled.
@@ -40,9 +39,8 @@ def write_scan(
         name: of the scan.
         image: complex `(y, x)`, on a grid at least twice as fine.
         matrix: of the scan.
-        subject: whom the image is of.
+        subject: whom the image is of; one placement of the coils each.
         noise_db: 20·log10 of the combined image's rms over the object over σ per coil sample.
-        coils_of: what shares one placement of the coils, the subject's if empty.
         clean: whether the truth is written too; otherwise references hold the noise, as a scanner's do.
 
     Raises:
@@ -53,10 +51,9 @@ def write_scan(
             f"--matrix {matrix}: images of {image.shape[0]}×{image.shape[1]} are not clean on more than half "
             f"their matrix; give at most {min(image.shape) // 2}"
         )
-    place = coils_of or subject
     kinds = coil_models.KINDS
-    kind = kinds[int(Key(SEED, place, "coil kind").numpy().integers(len(kinds)))]
-    maps = coil_models.maps(kind, COILS, (image.shape[0], image.shape[1]), Key(SEED, place, "coils"))
+    kind = kinds[int(Key(SEED, subject, "coil kind").numpy().integers(len(kinds)))]
+    maps = coil_models.maps(kind, COILS, (image.shape[0], image.shape[1]), Key(SEED, subject, "coils"))
     made = acquire(
         image,
         maps,

@@ -53,7 +53,7 @@ def tabulate(
 
     def columns(scored: Mapping[str, Sequence[MethodResult]]) -> list[Column]:
         spent = {row: f"{sum(map(hours, seeds)) / len(seeds):.2f}" for row, seeds in rows.items()}
-        made = [*_shares(experiment, scored), Column("Training", "hours, mean over seeds", spent)]
+        made = [*_shares(experiment, scored), Column("Training", "CPU hours, mean over seeds", spent)]
         if experiment.further is None:
             return made
         reconstructors: dict[str, list[Reconstructor]] = {
@@ -71,6 +71,7 @@ def tabulate(
         others=experiment.others,
         baseline=experiment.baseline,
         commands=commands,
+        people=experiment.people,
     )
     name, page = f"{experiment.name}, {condition}", home / condition / "report.html"
     yield page, table(test, page, title=name, intro=experiment.intro, columns=columns)
@@ -102,6 +103,8 @@ def _shares(experiment: Experiment, scored: Mapping[str, Sequence[MethodResult]]
     """The share of the distance between the anchors that every row closes, where both are there."""
     psnr = METRICS[0]
     values = {row: mean_over(seeds).values(psnr) for row, seeds in scored.items()}
+    if experiment.anchors is None:
+        return []
     low, high = experiment.anchors
     if not (values.get(low) and values.get(high)):
         return []

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from noref import api
+from noref.errors import NorefError
 from noref.experiments.experiment import Experiment, Run, Size
+from noref.files import whole
 
 POLL = 5.0
 """Seconds between looks at runs that other processes have taken."""
@@ -57,10 +61,20 @@ def once(runs: Sequence[Run]) -> list[Run]:
     return list(by_folder.values())
 
 
-def prepared(experiment: Experiment, data: Path, home: Path, matrix: int) -> None:
-    """Writes the experiment's data unless they are there; under their own name only when complete."""
-    folder = home / "data"
+def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: Size) -> None:
+    """Writes the experiment's data unless they are there; under their own name only when complete.
+
+    Raises:
+        NorefError: if the experiment was begun with another matrix or size: its tables would mix them.
+    """
+    folder, note = home / "data", home / "experiment.json"
+    begun = {"matrix": matrix, **asdict(size)}
     with claim(home / "data.lock", wait=True):
+        if note.exists() and (before := json.loads(note.read_text(encoding="utf-8"))) != begun:
+            said = ", ".join(f"{name} {value}" for name, value in before.items() if begun.get(name) != value)
+            raise NorefError(f"{home}: begun with {said}; give the same, or another --output")
+        with whole(note) as temporary:
+            temporary.write_text(json.dumps(begun) + "\n", encoding="utf-8")
         if folder.exists():
             return
         part = home / ".part-data"
@@ -82,7 +96,7 @@ def train(runs: Sequence[Run]) -> None:
         for run in left:
             if run.start is not None and not run.start.finished:
                 continue
-            with claim(run.folder.with_suffix(".lock")) as mine:
+            with claim(run.lock) as mine:
                 if mine and not run.finished:
                     taken += 1
                     _train(run)
@@ -105,9 +119,15 @@ def _train(run: Run) -> None:
 
 
 def hours(run: Run) -> float:
-    """What a run took, in hours by the clock, all its sittings together."""
-    lines = (run.folder / "time.jsonl").read_text(encoding="utf-8").splitlines()
-    return sum(float(json.loads(line)["wall"]) for line in lines) / 3600
+    """What a run took, in hours of its process's CPU time, all its sittings together; NaN if it is not known.
+
+    By the clock it would depend on what else the machine did.
+    """
+    note = run.folder / "time.jsonl"
+    if not note.exists():
+        return math.nan
+    lines = note.read_text(encoding="utf-8").splitlines()
+    return sum(float(json.loads(line)["cpu"]) for line in lines) / 3600
 
 
 @contextmanager

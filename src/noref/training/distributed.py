@@ -18,6 +18,9 @@ from noref.training.sharding import is_sharded
 
 T = TypeVar("T")
 
+_ALL = 2**20
+"""MiB: more than any gradient that fits in memory."""
+
 PATIENCE = timedelta(minutes=10)
 """How long processes wait for one another: longer than any of them loads or scores while the others wait."""
 
@@ -180,7 +183,15 @@ def wrap(module: nn.Module, device: torch.device) -> nn.Module:
     """The module, with gradients averaged over the processes where there are several."""
     if world_size() == 1 or is_sharded(module):
         return module
-    return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
+    cuda = device.type == "cuda"
+    return DistributedDataParallel(
+        module,
+        device_ids=[device.index] if cuda else None,
+        # Exchanging takes a CPU from the pass that it would overlap with: all at once, after it.
+        bucket_cap_mb=25 if cuda else _ALL,
+        # Gradients are summed where they lie.
+        gradient_as_bucket_view=True,
+    )
 
 
 def exchanges(module: nn.Module) -> bool:

@@ -135,6 +135,7 @@ def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
         run.config()
 
 
+@pytest.mark.real_data
 @pytest.mark.parametrize("name", ["brain-multicoil", "joint"])
 def test_matrices_that_leave_no_room_to_denoise_are_refused(
     name: str, tmp_path: Path, real_data: Path

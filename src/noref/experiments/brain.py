@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from noref.data.simulate import acquire
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
-from noref.experiments.simulated import SEED
-from noref.formats import fastmri
-from noref.formats.base import scan_id
-from noref.seeding import Key
+from noref.experiments.simulated import SEED, write_scan
 
 _PLAIN = "loss.weighting=none"
 
@@ -46,17 +39,10 @@ def write(data: Path, output: Path, matrix: int) -> None:
         subject = f"siat{scan}"
         for index, image in enumerate(siat.slices(data, scan)):
             name = f"{subject}-{index:02d}"
-            one = torch.ones(1, *image.shape, dtype=image.dtype)
-            made = acquire(
-                image,
-                one,
-                id=scan_id(subject, name, 0),
-                matrix=(matrix, matrix),
-                noise_db=None,
-                key=Key(SEED, name, "noise"),
-            )
             # What noise there is, is in the images: nothing is known without it.
-            fastmri.write(output / subject / f"{name}.h5", [replace(made, clean=None)])
+            write_scan(
+                output / subject, name, image, matrix, subject=subject, noise_db=None, coils=1, clean=False
+            )
 
 
 def condition(acceleration: int, test: int, seeds: dict[str, int]) -> Condition:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
@@ -14,18 +13,17 @@ import torch
 from torch import Tensor
 
 from noref.data.dataset import Dataset
-from noref.data.simulate import OBJECT, acquire
+from noref.data.simulate import OBJECT
 from noref.errors import NorefError
 from noref.evaluation.results import Column
 from noref.evaluation.score import Reconstruction, Reconstructor
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
-from noref.experiments.simulated import SEED
+from noref.experiments.simulated import SEED, write_scan
 from noref.formats import fastmri
 from noref.formats.base import scan_id
 from noref.physics.fourier import fft2c, ifft2c
 from noref.scan import Scan
-from noref.seeding import Key
 
 PATIENTS = {"patient1": "Figure_6A", "patient2": "Figure_7A", "patient3": "Supplementary_Figure_6A"}
 SEQUENCES = ("GRE", "FSE", "FLAIR")
@@ -64,16 +62,10 @@ def write(data: Path, output: Path, matrix: int) -> None:
             _write(output / "averages", f"average{average}-{index}", f"average{average}", plane)
     for number in (1, 2, 3, 4):
         for index, image in enumerate(siat.slices(data, number)):
-            name = f"siat{number}-{index:02d}"
-            made = acquire(
-                image,
-                torch.ones(1, *image.shape, dtype=image.dtype),
-                id=scan_id(f"siat{number}", name, 0),
-                matrix=(matrix, matrix),
-                noise_db=median(levels),
-                key=Key(SEED, name, "noise"),
+            name, subject, level = f"siat{number}-{index:02d}", f"siat{number}", median(levels)
+            write_scan(
+                output / "heads", name, image, matrix, subject=subject, noise_db=level, coils=1, clean=False
             )
-            fastmri.write(output / "heads" / f"{name}.h5", [replace(made, clean=None)])
 
 
 def _read(path: Path, key: str) -> Tensor:

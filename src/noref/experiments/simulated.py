@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from noref.data import coil_models
@@ -27,33 +28,42 @@ def write_scan(
     matrix: int,
     *,
     subject: str,
-    noise_db: float,
+    noise_db: float | None,
+    coils: int = COILS,
     clean: bool = True,
 ) -> None:
-    """Writes the scan of an image by simulated coils, `FOLDER/NAME.h5`, fully sampled.
+    """Writes the scan of an image, `FOLDER/NAME.h5`, fully sampled.
 
-    Cropping k-space to the matrix is what takes the image's own noise out: what is left is the clean truth.
+    Where noise is added, cropping k-space to the matrix is what takes the image's own noise out: what is left
+    is the clean truth.
 
     Args:
         folder: of the data set.
         name: of the scan.
-        image: complex `(y, x)`, on a grid at least twice as fine.
+        image: complex `(y, x)`; where noise is added, on a grid at least twice as fine.
         matrix: of the scan.
         subject: whom the image is of; one placement of the coils each.
-        noise_db: 20·log10 of the combined image's rms over the object over σ per coil sample.
+        noise_db: 20·log10 of the combined image's rms over the object over σ per coil sample; None adds none.
+        coils: simulated ones; a single one sees everything alike.
         clean: whether the truth is written too; otherwise references hold the noise, as a scanner's do.
 
     Raises:
         NorefError: if the matrix is not that much coarser.
     """
-    if 2 * matrix > min(image.shape):
+    # Beyond half of their matrix the images' own noise would be taken for truth.
+    finest = min(image.shape) // (1 if noise_db is None else 2)
+    if matrix > finest:
         raise NorefError(
-            f"--matrix {matrix}: images of {image.shape[0]}×{image.shape[1]} are not clean on more than half "
-            f"their matrix; give at most {min(image.shape) // 2}"
+            f"--matrix {matrix}: too fine for images of {image.shape[0]}×{image.shape[1]}; "
+            f"give at most {finest}"
         )
-    kinds = coil_models.KINDS
-    kind = kinds[int(Key(SEED, subject, "coil kind").numpy().integers(len(kinds)))]
-    maps = coil_models.maps(kind, COILS, (image.shape[0], image.shape[1]), Key(SEED, subject, "coils"))
+    shape = (image.shape[0], image.shape[1])
+    if coils == 1:
+        maps = torch.ones(1, *shape, dtype=image.dtype)
+    else:
+        kinds = coil_models.KINDS
+        kind = kinds[int(Key(SEED, subject, "coil kind").numpy().integers(len(kinds)))]
+        maps = coil_models.maps(kind, coils, shape, Key(SEED, subject, "coils"))
     made = acquire(
         image,
         maps,

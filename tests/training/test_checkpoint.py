@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -266,6 +268,31 @@ def test_checkpoint_state_is_json(trained: Engine) -> None:
 
 
 IDS = ["plain", "a/b/c", "100%/x", "a%2Fb", "%", "a/b%2Fc/%25", "å ö/Ω/0", "dots.in.it/1.5"]
+
+
+def write_again_and_again(path: Path) -> None:
+    tensors = {"network": {"weight": torch.zeros(4 << 20)}}
+    while True:
+        save_checkpoint(path, tensors, STATE)
+
+
+def test_a_kill_while_writing_leaves_nothing_that_is_not_swept(tmp_path: Path) -> None:
+    """The library has temporary names of its own: none may stay in the run's folder."""
+    path, left = tmp_path / "checkpoint.safetensors", 0
+    save_checkpoint(path, groups(), STATE)
+    for _ in range(20):
+        process = multiprocessing.get_context("fork").Process(target=write_again_and_again, args=(path,))
+        process.start()
+        while len(list(tmp_path.iterdir())) == 1:
+            assert process.is_alive()
+        time.sleep(0.002)
+        process.kill()
+        process.join()
+        left += len(list(tmp_path.rglob("*"))) > 1
+        files.sweep(tmp_path)
+        assert list(tmp_path.rglob("*")) == [path]
+        load_checkpoint(path)
+    assert left
 
 
 def test_teacher_images_by_any_id(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(path) as temporary:
+        # The library first writes under a name of its own beside the file; in a folder of ours a killed
+        # process leaves nothing that `sweep` does not know.
+        folder = temporary.with_name(f"{temporary.name}.folder")
+        folder.mkdir()
         try:
-            save_file(tensors, temporary, metadata=metadata)
+            save_file(tensors, folder / path.name, metadata=metadata)
+            (folder / path.name).replace(temporary)
         except SafetensorError as error:
             raise OSError(str(error)) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.networks import NETWORKS, Estimate, ISTANet
+from noref.networks.istanet import _soft
 from noref.physics import CartesianEncoding, cartesian, fft2c
 
 PUBLISHED = (
@@ -129,6 +130,25 @@ def real_phase(
     shrunk = np.sign(transformed) * np.maximum(abs(transformed) - weights["threshold"], 0)
     x = r + convolved(pair(shrunk, "backward1", "backward2"), weights["gather"])[0]
     return x, float(((pair(transformed, "backward1", "backward2") - d) ** 2).mean())
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.0, -0.2])
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_shrinkage_and_its_gradients_are_those_of_two_rectifiers(threshold: float, kind: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(1)
+    x, weights = torch.randn(2, 2, 3, 9, 8, generator=draw, dtype=torch.float64).to(kind)
+    theta = torch.tensor([threshold], dtype=torch.float64)
+    found = []
+    for shrinkage in (_soft, lambda x, t: torch.relu(x - t.to(kind)) - torch.relu(-x - t.to(kind))):
+        image, bound = x.clone().requires_grad_(), theta.clone().requires_grad_()
+        shrunk = shrinkage(image, bound)
+        shrunk.backward(weights)
+        assert bound.grad is not None
+        assert bound.grad.dtype == torch.float64
+        found.append((shrunk.detach().double(), image.grad, bound.grad))
+    tolerance = 1e-12 if kind is torch.float64 else 0.05
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours.double(), theirs.double(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (9, 7)])

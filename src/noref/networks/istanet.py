@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,9 +68,36 @@ class Phase(nn.Module):
 
 
 def _soft(x: Tensor, threshold: Tensor) -> Tensor:
-    """Soft shrinkage, `sign(x)·max(|x| − θ, 0)`."""
+    """Soft shrinkage `sign(x)·max(|x| − θ, 0)`; a negative θ lengthens instead, `x − θ·clip(x/|θ|, ±1)`."""
     threshold = threshold.to(x.dtype)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        shrunk: Tensor = _Shrinkage.apply(x, threshold)  # type: ignore[no-untyped-call]
+        return shrunk
     return F.relu_(x - threshold) - F.relu_(-x - threshold)
+
+
+class _Shrinkage(torch.autograd.Function):
+    """Soft shrinkage in six passes over the memory instead of fourteen: on CPUs it was a third of a step.
+
+    Elsewhere the threshold as a number would wait for the device, and a compiler fuses the passes anyway.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, threshold: Tensor) -> Tensor:
+        context.save_for_backward(x, threshold)
+        number = float(threshold)
+        clipped = x.clamp(-abs(number), abs(number))
+        return torch.sub(x, clipped, alpha=1 if number > 0 else -1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, threshold = context.saved_tensors
+        number = float(threshold)
+        # Of the values beyond the threshold: they follow x, and −sign(x) times the threshold.
+        beyond = torch.ops.aten.softshrink_backward(gradient, x, abs(number))
+        slope = torch.sign(x).mul_(beyond).sum().neg_()
+        of_image = beyond if number > 0 else 2 * gradient - beyond
+        return of_image, slope.reshape(threshold.shape)
 
 
 def _normal(image: Tensor, encoding: Encoding) -> Tensor:

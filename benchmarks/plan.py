@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from noref.methods import Split
-from noref.methods.base import Views
+from noref.methods.view import Views
 from noref.networks import VSHARP
 from noref.networks.refinedmaps import RefinedMaps
 from noref.physics import cartesian

@@ -17,7 +17,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from noref.errors import NorefError
 from noref.methods import Parallel, Subset, Supervised
-from noref.methods.base import Losses, Views
+from noref.methods.view import Losses, Views
 from noref.networks import Network
 from noref.networks.istanet import Phase
 from noref.physics import Encoding

@@ -1,6 +1,6 @@
 """Ways to train, and methods made of methods."""
 
-from noref.methods.base import Losses, Method, View, Views
+from noref.methods.base import Method
 from noref.methods.cyclic import Cyclic
 from noref.methods.equivariant import Equivariant
 from noref.methods.joint import Joint
@@ -12,6 +12,7 @@ from noref.methods.robust import Robust
 from noref.methods.split import Split
 from noref.methods.subset import Subset
 from noref.methods.supervised import Supervised
+from noref.methods.view import Losses, View, Views
 from noref.methods.weighted import Weighted
 
 METHODS: dict[str, type[Method]] = {

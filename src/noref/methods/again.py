@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.methods.base import Around, Further, Method, View, Views, need_grid
+from noref.methods.base import Around, Method, need_grid
+from noref.methods.view import Further, View, Views
 from noref.networks.base import Estimate
 from noref.sampling.bank import mask_bank
 from noref.scan import Role, Scan

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.methods.again import Again, simulate
-from noref.methods.base import Losses, Method, View, Views
+from noref.methods.base import Method
 from noref.methods.robust import Robust
+from noref.methods.view import Losses, View, Views
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan
 from noref.seeding import Key

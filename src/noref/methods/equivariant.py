@@ -9,7 +9,8 @@ from torch import Tensor
 
 from noref.losses import TERMS
 from noref.methods.again import Again, simulate
-from noref.methods.base import Further, Losses, Method, View, Views
+from noref.methods.base import Method
+from noref.methods.view import Further, Losses, View, Views
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan
 from noref.seeding import Key

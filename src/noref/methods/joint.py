@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from noref.errors import NorefError
-from noref.methods.base import Losses, Method, View, Views
+from noref.methods.base import Method
+from noref.methods.view import Losses, View, Views
 from noref.networks.base import Estimate, Network
 from noref.scan import Role, Scan, ScanBatch
 from noref.seeding import Key

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from noref.errors import NorefError
-from noref.methods.base import Around, Method, View
+from noref.methods.base import Around, Method
+from noref.methods.view import View
 from noref.scan import Scan
 from noref.seeding import Key
 

@@ -6,7 +6,8 @@ import torch
 
 from noref.losses import TERMS
 from noref.methods.again import Again, simulate
-from noref.methods.base import Losses, Method, Views
+from noref.methods.base import Method
+from noref.methods.view import Losses, Views
 from noref.networks.base import Estimate, Network
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.methods.base import Losses, Method, View, Views, need_grid
+from noref.methods.base import Method, need_grid
+from noref.methods.view import Losses, View, Views
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan, ScanBatch
 from noref.seeding import Key

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from noref.data.noise import noise_level
 from noref.errors import NorefError
-from noref.methods.base import Around, Losses, Method, View, Views, graded_images, need_grid
+from noref.methods.base import Around, Method, graded_images, need_grid
 from noref.methods.parallel import grade_second
+from noref.methods.view import Losses, View, Views
 from noref.networks.base import Estimate, Network
 from noref.physics import cartesian
 from noref.sampling.bank import mask_bank

@@ -9,7 +9,8 @@ import torch
 
 from noref.data.noise import noise_level
 from noref.errors import NorefError
-from noref.methods.base import View, need_grid
+from noref.methods.base import need_grid
+from noref.methods.view import View
 from noref.methods.weighted import Weighted
 from noref.networks.base import Estimate, Network
 from noref.sampling.partition import Partition

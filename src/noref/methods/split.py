@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from noref.methods.base import Method, View, consistent
+from noref.methods.base import Method, consistent
+from noref.methods.view import View
 from noref.networks.base import Estimate, Network
 from noref.sampling.partition import Partition
 from noref.scan import Scan, ScanBatch

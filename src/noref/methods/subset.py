@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from noref.methods.base import Method, View
+from noref.methods.base import Method
+from noref.methods.view import View
 from noref.sampling.density import density_beside
 from noref.sampling.partition import Partition, Share, check_share, draw_share
 from noref.scan import Scan

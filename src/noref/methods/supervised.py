@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from noref.errors import NorefError
-from noref.methods.base import Method, View
+from noref.methods.base import Method
+from noref.methods.view import View
 from noref.scan import Scan, padding_of
 from noref.seeding import Key
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from noref.methods.base import View
 from noref.methods.split import Split
+from noref.methods.view import View
 from noref.sampling.density import density_beside, inverse_density
 from noref.sampling.partition import Partition
 from noref.scan import Scan

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.files import append, flush, sweep
-from noref.methods.base import Method, Views
+from noref.methods.base import Method
+from noref.methods.view import Views
 from noref.networks.base import Network
 from noref.scan import Role
 from noref.seeding import Key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from noref.methods.base import Views
+from noref.methods.view import Views
 from noref.scan import Role
 from noref.seeding import Key
 from noref.training.distributed import (

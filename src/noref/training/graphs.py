@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from noref.methods.base import Views
+from noref.methods.view import Views
 from noref.seeding import Key
 
 _EAGER = 2

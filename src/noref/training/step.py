@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from noref.errors import NorefError
-from noref.methods.base import Method, Views
+from noref.methods.base import Method
+from noref.methods.view import Views
 from noref.networks.base import Network
 from noref.seeding import Key
 from noref.training.sharding import is_sharded

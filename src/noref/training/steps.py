@@ -11,7 +11,8 @@ from torch.utils.data import get_worker_info
 
 from noref.data.dataset import Dataset, visits
 from noref.errors import NorefError
-from noref.methods.base import Method, View, Views
+from noref.methods.base import Method
+from noref.methods.view import View, Views
 from noref.scan import Role
 from noref.seeding import Key
 

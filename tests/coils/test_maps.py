@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sigpy.mri
 import torch
 from torch import Tensor
 
-from noref.coils import acs_maps, espirit, estimate_maps
+from noref import formats
+from noref.coils import acs_maps, espirit, estimate_maps, folded
 from noref.errors import NorefError
-from noref.physics import crop_centre, fft2c
+from noref.physics import crop_centre, fft2c, ifft2c
 from noref.scan import Scan
 
 SHAPE = (64, 80)
+MEASURED = [
+    ("mchiew_brain_16ch_full_96.mat", None, "ky,kx,-,coils"),
+    ("loraks_mprage_4ch_full.mat", "kData", "ky,kx,coils"),
+]
 
 
 def _object(coils: int = 4) -> tuple[Tensor, Tensor]:
@@ -116,3 +122,48 @@ def test_an_unsampled_centre_is_refused() -> None:
 def test_more_sets_than_can_be_made_are_refused(method: str, coils: int, sets: int) -> None:
     with pytest.raises(NorefError, match=f"anna/t2/3: {sets} map sets"):
         estimate_maps(_scan(24, coils), method, sets)
+
+
+def _in_a_smaller_field(kspace: Tensor, lines: int) -> Scan:
+    """What the scanner measures when only so many central lines of the image are its field of view."""
+    images, before = ifft2c(kspace), (kspace.shape[-2] - lines) // 2
+    inside = images[:, before : before + lines].clone()
+    inside[:, lines - before :] += images[:, :before]
+    after = images[:, before + lines :]
+    inside[:, : after.shape[1]] += after
+    mask = torch.ones(inside.shape[1:], dtype=torch.bool)
+    return Scan(id="anna/t2/3", kspace=fft2c(inside), measured=mask, mask=mask)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("name", "key", "axes"), MEASURED)
+def test_a_field_of_view_too_small_for_the_head_is_noticed(
+    real_data: Path, name: str, key: str | None, axes: str
+) -> None:
+    scan = formats.read(real_data / "multicoil" / name, key=key, axes=axes)[0]
+    assert folded(scan) < 0.005
+    lines = scan.shape[0]
+    assert folded(_in_a_smaller_field(scan.kspace, lines // 2)) > 0.3
+    assert folded(_in_a_smaller_field(scan.kspace, 7 * lines // 10)) > 0.1
+
+
+@pytest.mark.real_data
+def test_two_map_sets_explain_what_is_folded(real_data: Path) -> None:
+    """What one set leaves unexplained of the coil images, two do not."""
+    name, key, axes = MEASURED[0]
+    whole = formats.read(real_data / "multicoil" / name, key=key, axes=axes)[0]
+    scan = _in_a_smaller_field(whole.kspace, whole.shape[0] // 2)
+    left = []
+    for sets in (1, 2):
+        images, maps = ifft2c(scan.kspace), estimate_maps(scan, sets=sets)
+        there = maps.abs().sum((0, 1)) > 0
+        combined = torch.einsum("scyx,cyx->syx", maps.conj(), images)
+        rest = images - torch.einsum("scyx,syx->cyx", maps, combined)
+        left.append(float(rest[:, there].norm() / images[:, there].norm()))
+    assert left[1] < 0.5 * left[0]
+
+
+def test_whether_it_is_folded_needs_coils_and_a_calibration_region() -> None:
+    assert folded(_scan(24, coils=1)) == 0
+    with pytest.raises(NorefError, match="too few to tell"):
+        folded(_scan(8))

@@ -3,7 +3,7 @@
 from noref.coils.calibration import acs_box, calibration
 from noref.coils.compression import compressed
 from noref.coils.espirit import espirit
-from noref.coils.maps import acs_maps, estimate_maps
+from noref.coils.maps import acs_maps, estimate_maps, folded
 from noref.coils.whitening import whitened
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "compressed",
     "espirit",
     "estimate_maps",
+    "folded",
     "whitened",
 ]

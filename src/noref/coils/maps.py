@@ -22,6 +22,10 @@ BLOCK = 24 * 24
 """Central samples that ESPIRiT uses. Maps are smooth: more samples cost more time and hold more noise."""
 
 
+FOLDED = 0.9
+"""Second eigenvalue above which two places are taken to lie on one another."""
+
+
 def acs_maps(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
     """Low-resolution coil images over their root sum of squares: complex64 `(1, coils, y, x)`.
 
@@ -76,8 +80,39 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
     if method == "acs":
         longest = 2 * min(lines, samples)
         return acs_maps(crop_centre(region, (min(lines, longest), min(samples, longest))), scan.matrix)
+    return espirit(_central(region), scan.matrix, sets=sets)
+
+
+def folded(scan: Scan) -> float:
+    """The share of the object on which a field of view too small for it has folded some more of it.
+
+    There one set of maps cannot explain the calibration data: `G` of ESPIRiT has a second eigenvalue near 1,
+    as many as places lie on one another. With `sets=2` each has maps of its own. Of whole fields
+    of view it is some thousandths at most, of one that lacks a third of the object a tenth and more. Zero for
+    one coil, which cannot tell places apart.
+
+    Args:
+        scan: with a calibration region that ESPIRiT can use.
+
+    Raises:
+        NorefError: if the calibration region is too small.
+    """
+    if scan.coils == 1:
+        return 0.0
+    region = calibration(scan)
+    lines, samples = region.shape[-2:]
+    if min(lines, samples) < MIN_LINES:
+        raise NorefError(f"{scan.id}: {lines} × {samples} fully sampled central samples are too few to tell")
+    maps = espirit(_central(region), scan.matrix, sets=2, crop=FOLDED)
+    first, second = maps.any(1).sum((-2, -1)).tolist()
+    return second / first if first else 0.0
+
+
+def _central(region: Tensor) -> Tensor:
+    """The part of a calibration region that ESPIRiT takes."""
+    lines, samples = region.shape[-2:]
     lines = min(lines, max(math.isqrt(BLOCK), BLOCK // samples))
-    return espirit(crop_centre(region, (lines, min(samples, BLOCK // lines))), scan.matrix, sets=sets)
+    return crop_centre(region, (lines, min(samples, BLOCK // lines)))
 
 
 def _hann(size: int, device: torch.device) -> Tensor:

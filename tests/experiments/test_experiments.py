@@ -16,7 +16,7 @@ from noref.experiments.joint import SETS
 from noref.experiments.train import once, runs_of
 
 NUMBERS = {
-    "brain": {f"siat{scan}": 30 for scan in range(1, 7)},
+    "brain": {**{f"siat{scan}": 30 for scan in range(1, 7)}, "phantoms": 120},
     "brain-multicoil": {f"{level}dB/siat{scan}": 30 for level in (40, 25) for scan in range(1, 7)},
     "joint": {"train": 40, "validation": 11, "test": 11, "heads": 120, "phantoms": 120},
     "lowfield": {"patient1": 12, "patient2": 12, "patient3": 12, "averages": 8, "heads": 120},

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import torch
+
+from noref.data.phantoms import phantom, smooth_phase
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_scan
+from noref.seeding import Key
+
+PHANTOMS = 120
+"""As many as there are slices to train on."""
+
+PHANTOM_NOISE = 22
+"""dB, as the scans' own is."""
+
+PHANTOM_PHASE = 0.15
+"""Of a smooth random phase: the scans are nearly real."""
 
 _PLAIN = "loss.weighting=none"
+_TWICE = Fraction(2)
 
 ROWS = {
     "ssdu": Row("ssdu"),
@@ -28,13 +43,22 @@ ROWS = {
     "multioperator": Row("multioperator"),
     "equivariant": Row("equivariant"),
     "parallel": Row("parallel"),
+    "proxies": Row("jssl-idr", ("method.target.stages=1",), proxy="phantoms"),
+    "proxies-equivariant": Row("jssl-equivariant", proxy="phantoms"),
+    "default-twice": Row("default", share=_TWICE),
+    "equivariant-twice": Row("equivariant", share=_TWICE),
+    "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=_TWICE),
+    "supervised-twice": Row("supervised", share=_TWICE),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
 """Three seeds; the others are a first look."""
 
 
 def write(data: Path, output: Path, matrix: int) -> None:
-    """Writes single-coil k-space of every slice, cropped to the matrix: `siatN/siatN-SLICE.h5`."""
+    """Writes single-coil k-space of every slice, cropped to the matrix: `siatN/siatN-SLICE.h5`.
+
+    Beside them simulated brains, `phantoms/phantom-NUMBER.h5`, for rows with proxies: nobody need scan them.
+    """
     for scan in siat.SCANS:
         subject = f"siat{scan}"
         for index, image in enumerate(siat.slices(data, scan)):
@@ -43,6 +67,14 @@ def write(data: Path, output: Path, matrix: int) -> None:
             write_scan(
                 output / subject, name, image, matrix, subject=subject, noise_db=None, coils=1, clean=False
             )
+    shape = (2 * matrix, 2 * matrix)
+    for number in range(1, PHANTOMS + 1):
+        name = f"phantom-{number:03d}"
+        phase = torch.from_numpy(PHANTOM_PHASE * smooth_phase(shape, Key(SEED, name, "phase")))
+        magnitude = phantom("brain", shape, Key(SEED, name, "phantom")).abs()
+        image = torch.polar(magnitude, phase.to(magnitude.dtype))
+        folder = output / "phantoms"
+        write_scan(folder, name, image, matrix, subject=name, noise_db=PHANTOM_NOISE, coils=1, clean=False)
 
 
 def condition(acceleration: int, test: int, seeds: dict[str, int]) -> Condition:

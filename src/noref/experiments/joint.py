@@ -44,6 +44,7 @@ ROWS = {
     "default": Row("default"),
     "jssl-default": Row("jssl-idr", _ONE_STAGE, proxy="heads"),
     "jssl-idr": Row("jssl-idr", _EQUAL, proxy="heads"),
+    "jssl-equivariant": Row("jssl-equivariant", proxy="heads"),
     "jssl-phantoms": Row("jssl", proxy="phantoms"),
     "jssl-twice": Row("jssl", proxy="heads", share=_TWICE),
     "ssdu-everything-twice": Row("ssdu-everything", proxy="heads", share=_TWICE),

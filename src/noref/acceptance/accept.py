@@ -34,6 +34,9 @@ from noref.scoring import check_unseen, labels_of
 VENDOR = "vendor"
 """What the scanner's image is called where readers' pictures are told apart."""
 
+FULL = 1.05
+"""Acceleration below which a scan counts as fully sampled."""
+
 _AVERAGE = re.compile(r"(^|\.)average\d+(?=\.|$)")
 """The part of a scan's name by which averages that were kept apart differ."""
 
@@ -125,6 +128,11 @@ def accept(
     if method.model is not None:
         check_unseen(method.name, method.model, data)
     pictured = read_vendor([Path(path) for path in vendor])
+    if data.scan(0).acceleration < FULL:
+        raise NorefError(
+            f"{data.ids[0]}: fully sampled, so there is nothing to judge; give what the scanner undersampled, "
+            "or say how to, such as mask=lines acceleration=4 acs=24"
+        )
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(slices, len(pairs))).round().astype(int))
     coils = max(data.buckets[first][1] for first, _ in pairs)
     acquired, _ = acquired_only(coils)
@@ -177,7 +185,7 @@ def _pairs(data: Dataset, second: Dataset | None) -> list[tuple[int, int | None]
     if second is not None:
         if len(second) != len(data):
             raise NorefError(
-                f"--again: {len(second)} slices for {len(data)}; give the same slices, measured again in order"
+                f"--again: {len(second)} slices for {len(data)}; give the same slices again, in order"
             )
         return [(index, index) for index in range(len(data))]
     groups: dict[str, list[int]] = {}

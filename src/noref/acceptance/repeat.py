@@ -37,7 +37,9 @@ class Repeat:
         """Difference over what noise explains; 1 is noise alone."""
         if self.noise is None:
             return None
-        return self.difference / self.noise if self.noise > 0 else math.copysign(math.inf, self.difference)
+        if self.noise > 0:
+            return self.difference / self.noise
+        return math.inf if self.difference > 0 else 0.0
 
 
 def alike(scan: Scan, again: Scan) -> Scan:
@@ -48,7 +50,7 @@ def alike(scan: Scan, again: Scan) -> Scan:
         again: of the same slice, prepared.
 
     Raises:
-        NorefError: if it is of another matrix or other coils, or holds less than the first.
+        NorefError: if it is of another matrix or other coils, holds less than the first, or is the first.
     """
     if again.kspace.shape != scan.kspace.shape:
         mine, other = ("×".join(map(str, one.kspace.shape)) for one in (scan, again))
@@ -61,6 +63,8 @@ def alike(scan: Scan, again: Scan) -> Scan:
             f"{again.id}: lacks samples that {scan.id} has; a repeated measurement must be sampled alike"
         )
     again = again.scaled(scan.scale / again.scale)
+    if torch.allclose(again.kspace[:, scan.mask], scan.kspace[:, scan.mask], rtol=1e-4, atol=0):
+        raise NorefError(f"{again.id}: holds the same samples as {scan.id}; give a second measurement")
     return replace(
         again, mask=scan.mask, holdout=None, maps=scan.maps, density=scan.density, weights=scan.weights
     )

@@ -73,7 +73,9 @@ def inventing(of: Applied, size: float) -> Applied:
 
     def invented(one: Scan) -> Made:
         made = of(one)
-        texture = torch.randn(made.image.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(3))
+        texture = torch.randn(
+            made.image.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(3)
+        )
         return replace(made, image=made.image + size * texture)
 
     return invented

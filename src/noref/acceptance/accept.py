@@ -20,7 +20,7 @@ from noref.acceptance.measure import Plan, measure
 from noref.acceptance.page import PAGE, page
 from noref.acceptance.readers import Case, export
 from noref.acceptance.results import Pictures, SliceResult, numbers
-from noref.acceptance.vendor import read_vendor
+from noref.acceptance.vendor import assigned, counterpart
 from noref.acceptance.verdict import BASELINE, Acceptance, Thresholds, criteria, overall
 from noref.classical import CLASSICAL
 from noref.config import Source
@@ -33,9 +33,6 @@ from noref.scoring import check_unseen, labels_of
 
 VENDOR = "vendor"
 """What the scanner's image is called where readers' pictures are told apart."""
-
-FULL = 1.05
-"""Acceleration below which a scan counts as fully sampled."""
 
 _AVERAGE = re.compile(r"(^|\.)average\d+(?=\.|$)")
 """The part of a scan's name by which averages that were kept apart differ."""
@@ -109,7 +106,8 @@ def accept(
             of an ISMRMRD file are held against each other.
         output: a new or empty folder.
         again: the same slices measured again, in the same order.
-        vendor: DICOM series, NIfTI volumes or MRD files of the scanner's images of the slices.
+        vendor: the scanner's images, DICOM series, NIfTI volumes or MRD files: one for all, or one for each
+            scan, in order.
         readers: how many sheets to write for readers who do not know the methods, with their pictures.
         slices: how many are judged at most, evenly spaced among the scans.
         lesions: how many are inserted into each.
@@ -127,23 +125,20 @@ def accept(
     pairs = _pairs(data, second)
     if method.model is not None:
         check_unseen(method.name, method.model, data)
-    pictured = read_vendor([Path(path) for path in vendor])
-    if data.scan(0).acceleration < FULL:
-        raise NorefError(
-            f"{data.ids[0]}: fully sampled, so there is nothing to judge; give what the scanner undersampled, "
-            "or say how to, such as mask=lines acceleration=4 acs=24"
-        )
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(slices, len(pairs))).round().astype(int))
+    pictured = assigned([Path(path) for path in vendor], [data.ids[first] for first, _ in pairs])
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(max(slices, 1), len(pairs))).round().astype(int))
     coils = max(data.buckets[first][1] for first, _ in pairs)
     acquired, _ = acquired_only(coils)
     names = dict.fromkeys(("zero-filled", acquired, BASELINE))
     candidates = {**{name: by_classical(name) for name in names}, method.name: method.candidate}
-    plan = Plan(method.name, candidates, acquired, pictured, lesions, seed)
+    plan = Plan(method.name, candidates, acquired, lesions, seed)
     results, pictures = list[SliceResult](), list[Pictures]()
     for index in track(chosen.tolist(), "measuring", console=Console(stderr=True)):
         first, other = pairs[index]
-        repeated = None if other is None else (second or data).scan(other)
-        result, seen = measure(plan, data.scan(first), (index, len(pairs)), repeated)
+        scan = data.scan(first)
+        repeated = None if other is None else (data if second is None else second).scan(other)
+        image = counterpart(pictured[index][0], pictured[index][1], scan) if pictured else None
+        result, seen = measure(plan, scan, repeated, image)
         results.append(result)
         pictures.append(seen)
     lines = criteria(results, method.name, limits)

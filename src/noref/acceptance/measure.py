@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noref.acceptance import vendor
 from noref.acceptance.added import added
 from noref.acceptance.candidates import Candidate, gamma
 from noref.acceptance.floor import noise_floor
 from noref.acceptance.lesion import CONTRASTS, contrast_map, lesions, patch, recovery, visibility
 from noref.acceptance.repeat import alike, repeat
 from noref.acceptance.results import LesionResult, Pictures, SliceResult, VendorResult
-from noref.acceptance.vendor import Agreement, VendorImage
+from noref.acceptance.vendor import agreement
 from noref.data.shown import shown
 from noref.scan import Scan
 
@@ -32,7 +31,6 @@ class Plan:
         model: the name of the method that is judged.
         candidates: all methods by name.
         acquired: the one that shows acquired samples alone.
-        vendor: the scanner's images; none if empty.
         lesions: how many in a slice.
         seed: draws their places, and noise.
     """
@@ -40,21 +38,20 @@ class Plan:
     model: str
     candidates: Mapping[str, Candidate]
     acquired: str
-    vendor: Sequence[VendorImage] = ()
     lesions: int = len(CONTRASTS)
     seed: int = 0
 
 
 def measure(
-    plan: Plan, scan: Scan, place: tuple[int, int], again: Scan | None = None
+    plan: Plan, scan: Scan, again: Scan | None = None, vendor: NDArray[np.float32] | None = None
 ) -> tuple[SliceResult, Pictures]:
     """One slice's results, and what the page may show of it.
 
     Args:
         plan: what to do.
         scan: prepared, with Γ.
-        place: its number, and how many there are.
         again: the same slice measured again, prepared; None if it was not.
+        vendor: the scanner's image of it, from `vendor.counterpart`; None without one.
 
     Raises:
         NorefError: if the scan has no Γ, or the second measurement or the scanner's image is of another
@@ -67,7 +64,9 @@ def measure(
     images = {name: shown(one.image, scan).numpy() for name, one in made.items()}
     plain = made[plan.acquired]
     others = {name: one for name, one in made.items() if name != plan.acquired}
-    agreements = _agreements(plan, scan, place, images)
+    agreements = (
+        {} if vendor is None else {name: agreement(of, vendor, scan.id) for name, of in images.items()}
+    )
     inserted, patches = [], dict[float, dict[str, NDArray[np.float32]]]()
     for lesion in lesions(scan, plain.image, plan.lesions, plan.seed):
         seen = {INSERTED: patch(contrast_map(lesion.image, lesion), lesion)}
@@ -107,13 +106,3 @@ def measure(
 def _difference(image: Tensor, plain: Tensor, scan: Scan) -> NDArray[np.float32]:
     made: NDArray[np.float32] = shown(image - plain, scan).numpy()
     return made
-
-
-def _agreements(
-    plan: Plan, scan: Scan, place: tuple[int, int], images: Mapping[str, NDArray[np.float32]]
-) -> dict[str, Agreement]:
-    if not plan.vendor:
-        return {}
-    shape = images[plan.model].shape
-    image = vendor.counterpart(plan.vendor, scan.header, (shape[0], shape[1]), scan.id, place)
-    return {name: vendor.agreement(of, image, scan.id) for name, of in images.items()}

@@ -79,12 +79,11 @@ def page(made: Acceptance, seen: Pictures) -> str:
         "How to read this": f"<p>{_ADVICE}</p>",
     }
     title = f"Acceptance of {made.model}"
-    few = f" of {made.given}" if len(made.slices) < made.given else ""
     rates = sorted(one.acceleration for one in made.slices)
     rate = f"{rates[0]:.2f}" + (f" to {rates[-1]:.2f}" if rates[-1] - rates[0] >= 0.005 else "")
     head = (
         f"<header><h1>{escape(title)}</h1>{labels_list(made.labels)}<p>{escape(made.made.capitalize())}; "
-        f"{len(made.slices)}{few} slices, R = {rate}. No reference was used.</p></header>"
+        f"{_count(made)}, R = {rate}. No reference was used.</p></header>"
     )
     style = resource("noref.acceptance", "acceptance.css")
     return document(title, head + sections(contents), style=style)
@@ -122,7 +121,7 @@ def _gamma_row(name: str, slices: Sequence[SliceResult], names: Sequence[str], m
     floors = [one.floor.value for one in slices if one.floor.value]
     ratios = [one.gamma[model] / one.floor.value for one in slices if one.floor.value]
     ratio = number(geometric_mean(ratios), 2) if ratios else NONE
-    return row(name, [*values.values(), plain(mean(floors), 4), ratio])
+    return row(_short(name), [*values.values(), plain(mean(floors), 4), ratio])
 
 
 def _added(made: Acceptance, seen: Pictures) -> str:
@@ -143,9 +142,10 @@ def _added(made: Acceptance, seen: Pictures) -> str:
         )
         rows += row(name, cells, name == made.model)
     heads = ("Method", "Energy added", "of it at unacquired samples", "Misfit to the acquired")
+    where = escape(_short(seen.id))
     return (
-        f"<p>The slice in which the model does worst against wavelets, {escape(seen.id)}, in one grey scale. "
-        f'{_ADDED}</p><div class="pictures">{figures}</div>{table(_MISFIT, heads, rows)}'
+        f"<p>Where the model does worst against wavelets, in {where}, in one grey scale. {_ADDED}</p>"
+        f'<div class="pictures">{figures}</div>{table(_MISFIT, heads, rows)}'
     )
 
 
@@ -170,7 +170,7 @@ def _lesions(made: Acceptance, seen: Pictures) -> str:
     hidden = sum(not lesion.counted for lesion in every)
     caption = (
         f"{len(every)} lesions of {', '.join(map(change, contrasts))}; shares of what was inserted. "
-        f"{f'{hidden} are not counted: noise hides them. ' if hidden else ''}"
+        f"{f'Not counted, as noise hides them: {hidden}. ' if hidden else ''}"
         "Leakage: energy beyond two radii."
     )
     heads = ("Method", "Contrast, bright", "Contrast, dark", "Width", "Leakage")
@@ -227,6 +227,16 @@ def _readers(made: Acceptance) -> str:
         f"from the readers; its SHA-256 begins with <code>{made.seal[:16]}</code>. "
         "<code>noref unblind</code> joins both.</p>"
     )
+
+
+def _count(made: Acceptance) -> str:
+    few = f" of {made.given}" if len(made.slices) < made.given else ""
+    return "one slice" if made.given == 1 else f"{len(made.slices)}{few} slices"
+
+
+def _short(name: str) -> str:
+    """`subject/scan`, with or without a slice, without a name that it says twice."""
+    return "/".join(dict.fromkeys(name.split("/")))
 
 
 def _class(line: Criterion) -> str:

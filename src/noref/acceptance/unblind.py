@@ -81,11 +81,13 @@ def _opinions(
         method: {slice_: fmean(scores) for slice_, scores in slices.items()}
         for method, slices in given.items()
     }
-    if baseline is not None and given and baseline not in means:
+    if not means:
+        return []
+    if baseline is not None and baseline not in means:
         raise NorefError(f"--baseline: {baseline!r} has no scores; there are {', '.join(sorted(means))}")
-    against = baseline or (BASELINE if BASELINE in means else next(iter(means), None))
+    against = baseline or (BASELINE if BASELINE in means else min(means))
     others = {method: of for method, of in means.items() if method != against}
-    found = {} if against is None else differences(means[against], others)
+    found = differences(means[against], others)
     return [
         Opinion(
             column,

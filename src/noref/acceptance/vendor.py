@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from noref.data.dataset import volume_of
+from noref.data.shown import cropped
 from noref.errors import NorefError
 from noref.formats import read
 from noref.formats.geometry import corner_of
 from noref.formats.mrd_image_files import holds_images, read_images
 from noref.metrics import WINDOW, ssim_map
 from noref.physics import ifft2c
-from noref.scan import Header
+from noref.scan import Header, Scan
 
 PARALLEL = 0.999
 """Smallest cosine between normals of slices that lie alike, 2.6 degrees."""
@@ -65,43 +67,63 @@ class Agreement:
     image: NDArray[np.float32]
 
 
-def read_vendor(paths: Sequence[Path]) -> list[VendorImage]:
-    """All slices of DICOM series, NIfTI volumes and MRD image files.
+def read_vendor(path: Path) -> list[VendorImage]:
+    """All slices of a DICOM series, a NIfTI volume or an MRD file of images.
 
     Raises:
-        NorefError: if a path holds no images.
+        NorefError: if it holds no images.
     """
-    found = []
-    for path in paths:
-        if path.is_file() and holds_images(path):
-            found += [VendorImage(values, header) for values, header in read_images(path)]
-            continue
-        slices = read(path, domain="image")
-        if slices.format not in ("DICOM", "NIfTI"):
-            raise NorefError(
-                f"{path}: {slices.format}, no image of a scanner; give DICOM, NIfTI or MRD images"
-            )
-        found += [VendorImage(ifft2c(one.kspace)[0].abs().numpy(), one.header) for one in slices]
-    return found
+    if path.is_file() and holds_images(path):
+        return [VendorImage(values, header) for values, header in read_images(path)]
+    slices = read(path)
+    if slices.format not in ("DICOM", "NIfTI"):
+        raise NorefError(f"{path}: {slices.format}, no image of a scanner; give DICOM, NIfTI or MRD images")
+    return [VendorImage(ifft2c(one.kspace)[0].abs().numpy(), one.header) for one in slices]
 
 
-def counterpart(
-    images: Sequence[VendorImage], header: Header, shape: tuple[int, int], name: str, place: tuple[int, int]
-) -> NDArray[np.float32]:
+def assigned(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[list[VendorImage], tuple[int, int]]]:
+    """The images among which each slice's is to be found, and its number among how many slices.
+
+    Of one path they are all slices'; of several each belongs to a scan, in order, as patients lie in the same
+    place in the scanner.
+
+    Args:
+        paths: as `read_vendor` takes them.
+        names: `subject/scan/slice` of all slices.
+
+    Raises:
+        NorefError: if there are several paths, and not one for each scan.
+    """
+    if not paths:
+        return []
+    if len(paths) == 1:
+        images = read_vendor(paths[0])
+        return [(images, (index, len(names))) for index in range(len(names))]
+    scans = [volume_of(name) for name in names]
+    order = list(dict.fromkeys(scans))
+    if len(paths) != len(order):
+        raise NorefError(
+            f"--vendor: {len(paths)} for {len(order)} scans; give one for each, in order, or one for all"
+        )
+    of = {scan: read_vendor(path) for scan, path in zip(order, paths, strict=True)}
+    return [(of[scan], (scans[:index].count(scan), scans.count(scan))) for index, scan in enumerate(scans)]
+
+
+def counterpart(images: Sequence[VendorImage], place: tuple[int, int], scan: Scan) -> NDArray[np.float32]:
     """The scanner's image of a slice, on the slice's grid `(y, x)`, NaN where it does not reach.
 
     Where both sides say where they lie, that decides; otherwise their order does.
 
     Args:
         images: the scanner's.
-        header: of the reconstructed slice.
-        shape: `(y, x)` of its image.
-        name: of the slice, for complaints.
         place: the slice's number, and how many there are in all.
+        scan: the slice.
 
     Raises:
         NorefError: if the slice has no counterpart, or numbers or matrices differ where places are not known.
     """
+    header, name = scan.header, scan.id
+    shape = _shape(cropped(torch.empty(scan.matrix), scan).numpy())
     if corner_of(header, shape) is not None and all(
         corner_of(one.header, _shape(one.values)) is not None for one in images
     ):

@@ -173,12 +173,19 @@ def _interpolated(scan: Scan) -> bool:
     return scan.reference is not None and scan.header.acceleration > 1
 
 
-def labels_of(scans: Dataset) -> list[str]:
-    """What a reader must know before believing a number; what is true of any scan is said of all."""
-    labels = [label for label, holds in LABELS.items() if any(map(holds, scans))]
+def labels_of(scans: Dataset, chosen: Sequence[int] | None = None) -> list[str]:
+    """What a reader must know before believing a number; what is true of any scan is said of all.
+
+    Args:
+        scans: prepared.
+        chosen: numbers of those that are scored; all if None.
+    """
+    numbers = range(len(scans)) if chosen is None else chosen
+    labels = [label for label, holds in LABELS.items() if any(holds(scans[i]) for i in numbers)]
     if isinstance(scans, PreparedDataset):
         return labels
-    given = {scan.maps is not None for scan in scans.slices if scan.coils > 1}
+    slices = (scans.slices[i] for i in numbers)
+    given = {scan.maps is not None for scan in slices if scan.coils > 1}
     return labels + [MAPS[one] for one in sorted(given)]
 
 

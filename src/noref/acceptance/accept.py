@@ -150,7 +150,7 @@ def accept(
         lines,
         limits,
         results,
-        labels_of(data),
+        labels_of(data, [pairs[index][0] for index in chosen]),
         seed,
         acquired,
         seal,
@@ -192,11 +192,12 @@ def _pairs(data: Dataset, second: Dataset | None) -> list[tuple[int, int | None]
 
 def _cases(plan: Plan, pictures: Sequence[Pictures]) -> list[Case]:
     """The judged method, the baseline, and the scanner's image of each slice."""
-    return [
-        Case(
-            one.id,
-            {name: one.images[name] for name in (plan.model, BASELINE)}
-            | ({} if one.vendor is None else {VENDOR: one.vendor}),
-        )
-        for one in pictures
-    ]
+    cases = []
+    for one in pictures:
+        images = {name: one.images[name] for name in (plan.model, BASELINE)}
+        if one.vendor is not None and one.covered is not None:
+            images[VENDOR] = one.vendor
+            # A border where the scanner's image alone is black would tell it.
+            images = {name: np.where(one.covered, image, 0) for name, image in images.items()}
+        cases.append(Case(one.id, images))
+    return cases

@@ -98,7 +98,8 @@ def measure(
         {name: _difference(one.image, plain.image, scan) for name, one in others.items()},
         plan.acquired,
         patches,
-        agreements[plan.model].image if agreements else None,
+        None if vendor is None else np.nan_to_num(vendor),
+        None if vendor is None else np.isfinite(vendor),
     )
     return result, pictures
 

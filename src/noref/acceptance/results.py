@@ -93,7 +93,8 @@ class Pictures:
         acquired: the method that shows acquired samples alone.
         patches: of lesions: `inserted` and each method's difference, relative to the object `(y, x)`, by the
             contrast that was inserted.
-        vendor: the scanner's image on the same grid, or None.
+        vendor: the scanner's image on the same grid, zero where it does not reach, or None.
+        covered: where it reaches, or None.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Pictures:
     acquired: str
     patches: Mapping[float, Mapping[str, NDArray[np.float32]]]
     vendor: NDArray[np.float32] | None = None
+    covered: NDArray[np.bool_] | None = None
 
 
 def mean_recovery(slices: Sequence[SliceResult], method: str, bright: bool) -> Recovery | None:

@@ -59,12 +59,10 @@ class Agreement:
         correlation: Pearson's, of magnitudes.
         ssim: mean structural similarity to the scanner's image, the reconstruction times the gain that fits
             best.
-        image: the scanner's, on the reconstruction's grid, float32 `(y, x)`, zero where it does not reach.
     """
 
     correlation: float
     ssim: float
-    image: NDArray[np.float32]
 
 
 def read_vendor(path: Path) -> list[VendorImage]:
@@ -208,4 +206,4 @@ def agreement(image: NDArray[np.float32], vendor: NDArray[np.float32], name: str
     scaled = np.where(covered, gain * image, 0).astype(np.float32)
     similar = ssim_map(torch.from_numpy(there)[None], torch.from_numpy(scaled)[None])[0].numpy()
     edge = WINDOW // 2
-    return Agreement(correlation, float(similar[compared[edge:-edge, edge:-edge]].mean()), there)
+    return Agreement(correlation, float(similar[compared[edge:-edge, edge:-edge]].mean()))

@@ -114,7 +114,7 @@ def lesions(scan: Scan, neutral: Tensor, number: int, seed: int) -> list[Lesion]
 def with_lesion(scan: Scan, lesion: Lesion) -> Scan:
     """The scan as it would have been measured of the object with the lesion: `y + A_Ω (c · disc · local)`."""
     added = encoding_of(scan, scan.mask).forward(lesion.image[None])[0]
-    return replace(scan, kspace=scan.kspace + torch.where(scan.mask, added, 0))
+    return replace(scan, kspace=scan.kspace + added)
 
 
 def recovery(applied: Applied, scan: Scan, lesion: Lesion, without: Tensor) -> tuple[Recovery, Tensor]:
@@ -164,7 +164,7 @@ def visibility(scan: Scan, lesion: Lesion) -> float | None:
         return None
     signal = encoding_of(scan, scan.mask).forward(lesion.image[None])[0].abs().square()
     noise = power[:, None, None] * (1.0 if scan.weights is None else scan.weights.square().clamp_min(1e-20))
-    return math.sqrt(2 * float(torch.where(scan.mask, signal / noise, 0).sum()))
+    return math.sqrt(2 * float((signal / noise).sum()))
 
 
 def patch(values: NDArray[Any], lesion: Lesion, reach: float = 4.0) -> NDArray[Any]:

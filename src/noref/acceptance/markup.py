@@ -65,9 +65,9 @@ def plain(value: float | None, places: int = 2) -> str:
 
 def percent(share: float | None, places: int = 1) -> str:
     """A share in per cent, or a dash."""
-    return NONE if share is None else f"{number(100 * share, places)} %"
+    return NONE if share is None else f"{number(100 * share, places)}\N{NO-BREAK SPACE}%"
 
 
 def change(share: float) -> str:
     """A share in whole per cent, with its sign."""
-    return f"{number(100 * share, 0, True)} %"
+    return f"{number(100 * share, 0, True)}\N{NO-BREAK SPACE}%"

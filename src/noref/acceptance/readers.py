@@ -85,9 +85,8 @@ def _named(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     named = {}
     for number, index in enumerate(draws.permutation(len(cases)), 1):
         case = cases[index]
-        methods = [list(case.images)[i] for i in draws.permutation(len(case.images))]
-        names = draws.choice(26**3, len(methods), replace=False)
-        pictures = {_letters(int(name)): method for name, method in zip(names, methods, strict=True)}
+        names = draws.choice(26**3, len(case.images), replace=False)
+        pictures = {_letters(int(name)): method for name, method in zip(names, case.images, strict=True)}
         named[f"case-{number:02d}"] = {"id": case.id, "pictures": dict(sorted(pictures.items()))}
     return {"cases": named}
 

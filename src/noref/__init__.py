@@ -1,5 +1,6 @@
 """noref: train MRI reconstruction networks when no fully sampled scan exists."""
 
+from noref.acceptance import accept, unblind
 from noref.api import Model, load, load_config, train
 from noref.config import Source
 from noref.errors import NorefError
@@ -15,10 +16,12 @@ __all__ = [
     "Scan",
     "Source",
     "__version__",
+    "accept",
     "load",
     "load_config",
     "prepare",
     "read",
     "train",
+    "unblind",
     "write",
 ]

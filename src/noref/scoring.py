@@ -84,12 +84,8 @@ def report(
     if unknown:
         raise NorefError(f"--classical: {unknown[0]!r} is unknown; there are {', '.join(CLASSICAL)}")
     for name, runs in rows.items():
-        seen = sorted(proxy for run in runs for proxy in run.model.proxies & scans.volumes)
-        if seen:
-            raise NorefError(
-                f"{seen[0]}: {name} was trained on this scan with its reference; score it on others, or "
-                "rename the file if it is another scan"
-            )
+        for run in runs:
+            check_unseen(name, run.model, scans)
     console = Console(stderr=True)
     results: dict[str, list[MethodResult]] = {}
     for name, made_by in {**{name: by_classical(name) for name in classical}, **(others or {})}.items():
@@ -105,7 +101,7 @@ def report(
         [mean_over(of) for of in results.values()],
         intro=intro,
         commands=commands,
-        labels=_labels(scans),
+        labels=labels_of(scans),
         ceiling_psnr=_ceiling(scans),
         baseline=baseline,
         references=references,
@@ -118,6 +114,20 @@ def report(
     )
     write_report(output, made)
     return made
+
+
+def check_unseen(name: str, model: api.Model, scans: Dataset) -> None:
+    """Refuses to score a model on scans that it was trained on with their references.
+
+    Raises:
+        NorefError: naming one of them, and the model by its name.
+    """
+    seen = sorted(model.proxies & scans.volumes)
+    if seen:
+        raise NorefError(
+            f"{seen[0]}: {name} was trained on this scan with its reference; score it on others, or "
+            "rename the file if it is another scan"
+        )
 
 
 def _ceiling(scans: Dataset) -> float | None:
@@ -163,12 +173,19 @@ def _interpolated(scan: Scan) -> bool:
     return scan.reference is not None and scan.header.acceleration > 1
 
 
-def _labels(scans: Dataset) -> list[str]:
-    """What is true of any scan, said of all."""
-    labels = [label for label, holds in LABELS.items() if any(map(holds, scans))]
+def labels_of(scans: Dataset, chosen: Sequence[int] | None = None) -> list[str]:
+    """What a reader must know before believing a number; what is true of any scan is said of all.
+
+    Args:
+        scans: prepared.
+        chosen: numbers of those that are scored; all if None.
+    """
+    numbers = range(len(scans)) if chosen is None else chosen
+    labels = [label for label, holds in LABELS.items() if any(holds(scans[i]) for i in numbers)]
     if isinstance(scans, PreparedDataset):
         return labels
-    given = {scan.maps is not None for scan in scans.slices if scan.coils > 1}
+    slices = (scans.slices[i] for i in numbers)
+    given = {scan.maps is not None for scan in slices if scan.coils > 1}
     return labels + [MAPS[one] for one in sorted(given)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_spokes_are_reconstructed_from_raw_files(tmp_path: Path) -> None:
     assert found.shape == (32, 32)
     assert np.isfinite(found).all()
     assert truth.shape[1:] == found.shape
+
+
+def test_a_model_is_judged_by_spokes(tmp_path: Path) -> None:
+    file, out = written(tmp_path), tmp_path / "out"
+    where = f"trajectory={tmp_path / 'trajectories' / 't0.cfl'}"
+    result = noref("accept", "cg-sense", file, where, "holdout=0.1", "--lesions", "2", "-o", out)
+    assert result.code == 0, result.err
+    (one,) = json.loads((out / "acceptance.json").read_text())["slices"]
+    assert one["floor"]["source"] == "border"
+    # There is no grid whose samples could be told apart.
+    assert one["added"]["wavelet"]["unacquired"] is None
+    assert one["added"]["wavelet"]["residual"] > 0
+    assert all(lesion["recovered"]["cg-sense (judged)"]["contrast"] > 0.5 for lesion in one["lesions"])
 
 
 def test_a_network_is_trained_on_prepared_spokes_and_applied(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import typer
 
+from noref.cli.accept import accept
 from noref.cli.allocator import keep_freed_memory
 from noref.cli.benchmark import benchmark
 from noref.cli.demo import demo
@@ -20,6 +21,7 @@ from noref.cli.send import send
 from noref.cli.serve import serve
 from noref.cli.simulate import simulate
 from noref.cli.train import train
+from noref.cli.unblind import unblind
 from noref.errors import NorefError
 from noref.training.distributed import PeerLost
 from noref.version import __version__
@@ -29,7 +31,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, inspect, simulate, prepare, train, reconstruct, evaluate, benchmark, serve, send):
+for command in (
+    *(demo, inspect, simulate, prepare, train, reconstruct, evaluate, accept, unblind),
+    *(benchmark, serve, send),
+):
     app.command()(command)
 
 

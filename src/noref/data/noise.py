@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from noref.coils.calibration import acs_box
 from noref.coils.whitening import MIN_SAMPLES, noise_region
+from noref.physics import ifft2c
 from noref.scan import Scan
 
 _TOO_LITTLE = "too little of the border of k-space was measured"
@@ -17,29 +19,74 @@ _TOO_LITTLE = "too little of the border of k-space was measured"
 def noise_level(scan: Scan) -> tuple[float | None, str]:
     """Standard deviation σ of complex noise in one sample of the median coil, and the region it is from.
 
-    Off the Cartesian grid it is that of a sample before its density compensation.
+    As `border_power`, whatever the scan's noise scans say.
+    """
+    power, found = border_power(scan)
+    return (None if power is None else float(power.median().sqrt())), found
+
+
+def noise_power(scan: Scan) -> tuple[Tensor | None, str]:
+    """σ² of complex noise in one sample of each coil, float32 `(coils,)`, and where it is from.
+
+    The diagonal of the scan's `noise_cov`, that of its noise scans. Without one the lower of `border_power`
+    and `air_power`, of which signal makes either larger than the noise. None, and why, if there is neither.
+    """
+    if scan.noise_cov is not None:
+        return scan.noise_cov.diagonal().real, "noise scans"
+    border, found = border_power(scan)
+    air = air_power(scan)
+    if air is not None and (border is None or air.sum() < border.sum()):
+        return air, "air"
+    return border, found
+
+
+def air_power(scan: Scan) -> Tensor | None:
+    """σ² of each coil, float32 `(coils,)`, from the air in the corners of the image of the sampled centre.
+
+    `σ² = median |x_c|² / (ln 2 · mean h²)` with `x_c = Fᴴ h y_c` of the box around the centre that was
+    sampled whole, all of k-space of a full scan, and h a Hann window, against ringing that would reach the
+    air. An upper bound where the object reaches the corners. None where the box is too small, and off the
+    grid.
+    """
+    if scan.trajectory is not None:
+        return None
+    centre = scan.kspace[(..., *acs_box(scan.measured))]
+    corners = [max(1, size // 8) for size in centre.shape[-2:]]
+    if 4 * corners[0] * corners[1] < MIN_SAMPLES:
+        return None
+    windows = [torch.hann_window(size + 2, periodic=False)[1:-1] for size in centre.shape[-2:]]
+    window = windows[0][:, None] * windows[1]
+    image = ifft2c(centre * window)
+    ends = torch.cat([image[..., : corners[0], :], image[..., -corners[0] :, :]], -2)
+    air = torch.cat([ends[..., : corners[1]], ends[..., -corners[1] :]], -1)
+    return power_of(air.flatten(-2)) / window.square().mean()
+
+
+def border_power(scan: Scan) -> tuple[Tensor | None, str]:
+    """σ² of each coil, float32 `(coils,)`, from where k-space holds little but noise, and the region.
 
     `σ² = median |y|² / ln 2` over measured samples in the corners of k-space, or along its border if the
-    corners were not measured. Signal that reaches there makes it an upper bound.
+    corners were not measured. Signal that reaches there makes it an upper bound. Off the Cartesian grid it is
+    that of a sample before its density compensation. None, and why, if too little was measured there.
     """
     if scan.trajectory is not None:
         return _border_of_trajectory(scan, scan.trajectory)
     chosen, found = noise_region(scan.shape, scan.measured)
-    return (None if chosen is None else _level(scan.kspace[..., chosen])), found
+    return (None if chosen is None else power_of(scan.kspace[..., chosen])), found
 
 
-def _border_of_trajectory(scan: Scan, trajectory: Tensor) -> tuple[float | None, str]:
+def _border_of_trajectory(scan: Scan, trajectory: Tensor) -> tuple[Tensor | None, str]:
     far = torch.linalg.vector_norm(trajectory, dim=-1)
     chosen = (far > 0.9 * far[scan.measured].max()) & scan.measured
     if int(chosen.sum()) < MIN_SAMPLES:
         return None, _TOO_LITTLE
     kspace = scan.kspace if scan.weights is None else scan.kspace / scan.weights
-    return _level(kspace[..., chosen]), "border"
+    return power_of(kspace[..., chosen]), "border"
 
 
-def _level(samples: Tensor) -> float:
-    power = samples.abs().square().median(-1).values / math.log(2)
-    return float(power.median().sqrt())
+def power_of(samples: Tensor) -> Tensor:
+    """`median |n|² / ln 2`, `(…)`, of complex noise `(…, samples)`: a few that hold signal do not count."""
+    return samples.abs().square().median(-1).values / math.log(2)
 
 
 def ceiling_psnr(volume: Sequence[Scan]) -> float | None:

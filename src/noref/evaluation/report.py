@@ -6,18 +6,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from noref.evaluation import charts
 from noref.evaluation.compare import choice_by_gamma
+from noref.evaluation.document import document, labels_list, resource, sections
 from noref.evaluation.gallery import gallery
 from noref.evaluation.results import METRICS, Report, scores
 from noref.evaluation.tables import digits, lead, number, pair_table, score_table, subject_table
 from noref.files import whole
-from noref.version import __version__
 
 GLOSSARY = {
     "Γ": "Error on measured k-space samples that were held out before any method saw the scan, normalised as "
@@ -52,7 +51,7 @@ def page(report: Report) -> str:
     """The report as HTML; every text in it is escaped."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     terms = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in GLOSSARY.items())
-    sections = {
+    contents = {
         "Scores": lead(report) + score_table(report),
         "Subjects": _subjects(report),
         "Pictures": gallery(report),
@@ -61,34 +60,21 @@ def page(report: Report) -> str:
         "Glossary": f"<dl>{terms}</dl>",
         "Settings": pair_table(report.settings),
     }
-    sections = {name: content for name, content in sections.items() if content}
-    links = "".join(f'<a href="#{name.lower()}">{name}</a>' for name in sections)
-    body = "".join(
-        f'<section id="{name.lower()}"><h2>{name}</h2>{content}</section>'
-        for name, content in sections.items()
-    )
-    style, script = (
-        resources.files("noref.evaluation").joinpath(name).read_text(encoding="utf-8")
-        for name in ("report.css", "report.js")
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-        f"<title>{escape(report.title)}</title><style>{style}</style></head>\n"
-        f"<body><main>{_header(report)}<nav>{links}</nav>{body}"
-        f"<footer>Written by noref {escape(__version__)}; its numbers in the .json beside it.</footer></main>"
-        f'<dialog><img alt=""><p></p></dialog><script>{script}</script></body></html>\n'
+    contents = {name: content for name, content in contents.items() if content}
+    links = "".join(f'<a href="#{name.lower()}">{name}</a>' for name in contents)
+    script = resource("noref.evaluation", "report.js")
+    return document(
+        report.title,
+        f"{_header(report)}<nav>{links}</nav>{sections(contents)}",
+        end=f'<dialog><img alt=""><p></p></dialog><script>{script}</script>',
     )
 
 
 def _header(report: Report) -> str:
-    labels = "".join(f"<li>{escape(label)}</li>" for label in report.labels)
     commands = escape("\n".join(report.commands))
     return (
         f"<header><h1>{escape(report.title)}</h1>"
-        + (labels and f'<ul class="labels" aria-label="Labels">{labels}</ul>')
+        + labels_list(report.labels)
         + "".join(f"<p>{escape(text)}</p>" for text in report.intro.split("\n\n") if text.strip())
         + (commands and f"<pre><code>{commands}</code></pre>")
         + "</header>"

@@ -100,7 +100,7 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
         given = (source.axes, source.key, source.trajectory, source.domain != "kspace")
         if any(given) or source.averages != "mean":
             raise NorefError(
-                f"{store.folder}: its scans are prepared; leave out axes, key, domain, averages, trajectory"
+                f"{store.path}: its scans are prepared; leave out axes, key, domain, averages, trajectory"
             )
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)

@@ -17,6 +17,9 @@ from torch import Tensor
 from noref import formats
 from noref.coils.calibration import acs_box
 from noref.data.noise import noise_level
+from noref.data.overview import SHEET, summary
+from noref.data.store import Store, is_store, open_store
+from noref.errors import NorefError
 from noref.formats import png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
@@ -37,7 +40,9 @@ Oversampling = Annotated[float, typer.Option(min=1, help="Of radial and golden r
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="Raw data of any format that noref reads.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Raw data of any format that noref reads, or prepared scans.")
+    ],
     axes: Axes = None,
     key: Key = None,
     domain: Domain = "kspace",
@@ -52,9 +57,14 @@ def inspect(
     """Say what is in files: matrix, coils, acceleration, calibration, noise; with --picture, show it."""
     console = Console(soft_wrap=True)
     rows = []
+    if picture is not None and any(map(is_store, files)):
+        raise NorefError(f"--picture: prepared scans have theirs, {SHEET}; name raw files")
     for path in files:
+        if is_store(path):
+            _show_store(console, open_store(path))
+            continue
         slices = formats.read(
-            path,
+            Path(path),
             axes=axes,
             key=key,
             domain=domain,
@@ -193,12 +203,18 @@ def _stacked(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
 
 
-def _show(console: Console, path: Path, facts: dict[str, str]) -> None:
+def _show_store(console: Console, store: Store) -> None:
+    console.print(store.path, highlight=False, markup=False)
+    for line in summary(store).splitlines():
+        console.print(f"  {line}", highlight=False, markup=False)
+
+
+def _show(console: Console, path: str, facts: dict[str, str]) -> None:
     if not console.is_terminal:
-        for line in (str(path), *(f"  {name}: {fact}" for name, fact in facts.items())):
+        for line in (path, *(f"  {name}: {fact}" for name, fact in facts.items())):
             console.print(line, highlight=False, markup=False)
         return
-    table = Table(title=str(path), show_header=False, title_justify="left")
+    table = Table(title=path, show_header=False, title_justify="left")
     for name, fact in facts.items():
         table.add_row(name, fact)
     console.print(table)

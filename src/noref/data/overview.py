@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +54,15 @@ def summary(store: Store) -> str:
     return "\n".join([*rows, f"{store.role}s; {', '.join(done)}"])
 
 
-def contact_sheet(store: Store, path: Path) -> None:
-    """Writes a picture of the middle slice of every volume, as its visible samples alone show it.
+def contact_sheet(store: Store) -> None:
+    """Writes `SHEET` into a store: the middle slice of every volume, as its visible samples alone show it.
 
     Each in a window of its own, in the order of the store.
-
-    Args:
-        store: finished.
-        path: of the PNG.
     """
     volumes = [list(indices) for _, indices in groupby(range(len(store)), lambda i: volume_of(store.ids[i]))]
     step = -(-len(volumes) // MOST)
     pictures = [_thumbnail(store[of[len(of) // 2]]) for of in volumes[::step]]
-    png.save(path, png.sheet(np.stack(pictures)))
+    store.storage.write(SHEET, png.encoded(png.sheet(np.stack(pictures))))
 
 
 def _thumbnail(scan: Scan) -> NDArray[np.uint8]:

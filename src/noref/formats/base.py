@@ -88,7 +88,7 @@ def name_of(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).stem if path.name.endswith(".nii.gz") else path.stem
 
 
-def damaged(path: Path, error: Exception) -> NorefError:
+def damaged(path: Path | str, error: Exception) -> NorefError:
     """What to raise when a file has the signature of its format but cannot be read."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return NorefError(f"{path}: damaged or incomplete ({reason}); copy or export it again")

@@ -15,7 +15,7 @@ from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
 from noref.scan import Scan
 
-_RAW = (".h5", ".hdf5", ".mrd", ".hdr", ".mat", ".npy", ".npz")
+_RAW = (".h5", ".hdf5", ".mrd", ".mrd2", ".hdr", ".mat", ".npy", ".npz")
 _IMAGES = (".nii", ".nii.gz")
 
 

@@ -22,6 +22,8 @@ from noref.formats import (
     fastmri,
     geometry,
     ismrmrd,
+    mrd2,
+    mrd2_images,
     mrd_images,
     nifti,
     png,
@@ -32,7 +34,7 @@ from noref.formats.ismrmrd import Averages
 from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
 
-SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd")
+SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd", ".mrd2")
 """What `write` can write."""
 
 __all__ = ["SUFFIXES", "Averages", "Domain", "Slices", "name_of", "read", "write"]
@@ -53,7 +55,8 @@ def read(
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
-    fastMRI and ISMRMRD HDF5, BART's cfl/hdr, DICOM and NIfTI say themselves what their axes are. Other arrays
+    fastMRI and ISMRMRD HDF5, MRD 2 streams, BART's cfl/hdr, DICOM and NIfTI say themselves what their axes
+    are. Other arrays
     (`.npy`, `.npz`, `.mat` of any version, other HDF5) need `axes`, except plain matrices and what is like
     nothing but CMRxRecon's files; an HDF5 file is one of these if it is MATLAB's, or if `axes`, `key` or
     images are asked for. DICOM and NIfTI hold images, whose k-space is made and marked as not raw, whatever
@@ -69,7 +72,7 @@ def read(
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
         role: what the scans are to the training.
         mask_key: the array that holds the mask, Ω; for CMRxRecon the file that does.
-        averages: of ISMRMRD, "mean", or "apart" for averages as scans of their own.
+        averages: of ISMRMRD and MRD 2, "mean", or "apart" for averages as scans of their own.
         trajectory: where samples off the Cartesian grid were taken, each `ky` a read-out and `kx` its
             samples: a file (`formats.trajectory`), `radial` for full spokes evenly spaced over 360°, or
             `golden` for the golden angle.
@@ -116,6 +119,10 @@ def _read(
         if key or mask_key:
             raise NorefError(f"{path}: a NIfTI volume has no {key or mask_key}; leave out key and mask_key")
         return nifti.read(path, axes=axes, role=role)
+    if _begins(path, mrd2.is_mrd2):
+        if axes or key or mask_key:
+            raise NorefError(f"{path}: MRD 2 says itself what its axes are; leave out axes, key and mask_key")
+        return mrd2.Mrd2Slices(path, role=role, averages=averages)
     source = _source(path)
     if isinstance(source, arrays.Hdf5 | arrays.Mat5) and domain == "kspace":
         matlab = not isinstance(source, arrays.Hdf5) or source.matlab
@@ -160,8 +167,8 @@ def _source(path: Path) -> arrays.Source:
     if start.startswith(b"MATLAB 5"):
         return arrays.Mat5(path)
     raise NorefError(
-        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, BART cfl, .mat, .npy, .npz, "
-        "DICOM and NIfTI"
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, MRD 2, BART cfl, .mat, .npy, "
+        ".npz, DICOM and NIfTI"
     )
 
 
@@ -175,8 +182,9 @@ def write(
 ) -> None:
     """Writes images in the format that the suffix names, all of the file or nothing.
 
-    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy`, `.cfl`
-    and `.mrd` or `.mrd.h5` (ISMRMRD) keep the phase. `.dcm` is a new folder with a file a slice.
+    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy`, `.cfl`,
+    `.mrd` or `.mrd.h5` (ISMRMRD) and `.mrd2` (MRD 2) keep the phase. `.dcm` is a new folder with a file a
+    slice.
 
     Args:
         path: of the file; its folder is made if need be.
@@ -202,6 +210,8 @@ def write(
         nifti.write(path, array, headers, made=made)
     elif path.name.endswith((".mrd", ".mrd.h5")):
         mrd_images.write_images(path, array, headers[0])
+    elif path.suffix == mrd2_images.SUFFIX:
+        mrd2_images.write_images(path, array, headers[0])
     elif path.suffix == ".h5":
         fastmri.write_images(path, array, acquisition=headers[0].protocol)
     elif path.suffix == ".png":

@@ -6,6 +6,9 @@ Version 1.8 of the format, http://ismrmrd.github.io; Inati et al., ISMRM Raw dat
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,32 +70,34 @@ def is_ismrmrd(path: Path) -> bool:
         return bool(_groups(file))
 
 
-class IsmrmrdSlices(Slices):
-    """The slices of one file: of all measurements, scans and slices in it.
+class MeasuredSlices(Slices):
+    """The slices of one file: of some of the measurements in it, of all their scans.
 
     Args:
         path: of the file.
+        pairs: measurements, and of each the one that brings its noise scans, or None.
         role: what the scans are to the training.
         averages: whether averages are averaged, or scans of their own: two measurements of the same, of which
             one can be held against what is made of the other.
 
     Raises:
-        NorefError: if the file is damaged or holds no image, or its parts contradict each other.
+        NorefError: if there is no image, or parts of the file contradict each other.
     """
 
-    format = "ISMRMRD HDF5"
-
-    def __init__(self, path: Path, *, role: Role = Role.TARGET, averages: Averages = "mean") -> None:
-        with opened(path) as file:
-            measurements = [_measurement(path, file, name) for name in _groups(file) if _data(file, name)]
-        # Scanners keep noise scans in a measurement of their own.
-        spare = next((m for m in measurements if m.noise is not None), None)
-        found = [(one, frames(one.table, one.header, apart=averages == "apart")) for one in measurements]
-        several = sum(bool(own) for _, own in found) > 1
+    def __init__(
+        self,
+        path: Path,
+        pairs: Sequence[tuple[Measurement, Measurement | None]],
+        role: Role,
+        averages: Averages,
+    ) -> None:
+        found = [
+            (one, noise, frames(one.table, one.header, apart=averages == "apart")) for one, noise in pairs
+        ]
+        several = sum(bool(own) for *_, own in found) > 1
         self._frames: list[tuple[Measurement, Measurement | None, Frame]] = []
         ids = []
-        for one, own in found:
-            noise = one if one.noise is not None else spare
+        for one, noise, own in found:
             for frame in own:
                 check(path, one, noise, frame)
                 self._frames.append((one, noise, frame))
@@ -105,9 +110,40 @@ class IsmrmrdSlices(Slices):
 
     def _read(self, index: int) -> Scan:
         one, noise, frame = self._frames[index]
-        with opened(self.path) as file:
-            values = FileValues(_data(file, one.group))
+        with self._values(one) as values:
             return scan_of(self.path, values, one, noise, frame, self.ids[index], self.role)
+
+    @abstractmethod
+    def _values(self, one: Measurement) -> AbstractContextManager[Values]:
+        """The numbers of a measurement's read-outs, inside the block."""
+
+
+class IsmrmrdSlices(MeasuredSlices):
+    """The slices of one file: of all measurements, scans and slices in it.
+
+    Args:
+        path: of the file.
+        role: what the scans are to the training.
+        averages: see `MeasuredSlices`.
+
+    Raises:
+        NorefError: if the file is damaged or holds no image, or its parts contradict each other.
+    """
+
+    format = "ISMRMRD HDF5"
+
+    def __init__(self, path: Path, *, role: Role = Role.TARGET, averages: Averages = "mean") -> None:
+        with opened(path) as file:
+            measurements = [_measurement(path, file, name) for name in _groups(file) if _data(file, name)]
+        # Scanners keep noise scans in a measurement of their own.
+        spare = next((m for m in measurements if m.noise is not None), None)
+        pairs = [(one, one if one.noise is not None else spare) for one in measurements]
+        super().__init__(path, pairs, role, averages)
+
+    @contextmanager
+    def _values(self, one: Measurement) -> Iterator[Values]:
+        with opened(self.path) as file:
+            yield FileValues(_data(file, one.group))
 
 
 def scan_of(

@@ -52,6 +52,25 @@ def test_training_from_it_is_training_from_a_folder(undersampled: Path, bucket: 
         assert np.array_equal(Image.open(sheet), other)
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("bart_picsbrain_8ch_poisson_undersampled.cfl", ["holdout=0.05"]),
+        ("smsnlinv_phantom_16ch_radial29.cfl", ["trajectory=radial"]),
+    ],
+)
+def test_real_scans_are_the_same_everywhere(
+    name: str, settings: list[str], real_data: Path, bucket: str, tmp_path: Path
+) -> None:
+    places = [str(tmp_path / "store"), str(tmp_path / "store.zarr"), f"{bucket}/store"]
+    for place in places:
+        done("prepare", real_data / "multicoil" / name, "-o", place, *settings)
+    first, *others = (Store(place)[0] for place in places)
+    assert first.maps is not None
+    assert all(same(first, other) for other in others)
+
+
 def test_what_is_asked_in_vain_is_one_line(undersampled: Path, bucket: str, tmp_path: Path) -> None:
     place = f"{bucket}/store"
     done("prepare", undersampled, "-o", place)

@@ -262,6 +262,18 @@ def test_it_goes_on_from_wherever_it_was_cut(place: str, monkeypatch: pytest.Mon
     assert number > 6
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    made, place = of_two_volumes(), tmp_path / "store.zarr"
+    begin_store(storage_at(place), made.how, made.role, made.ids)
+    left = ["zarr.0.partial", "scans/zarr.1.partial", "scans/000000/c/0/0.2.partial", "scans/.part-3-x"]
+    for name in left:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(b"half")
+    go_on(storage_at(place), made, [])
+    stored(tmp_path / "other.zarr", made)
+    assert below(str(place)) == below(str(tmp_path / "other.zarr"))
+
+
 def test_what_cannot_be_there_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NorefError, match="no prepared scans there"):
         is_store(f"{bucket}/nothing")

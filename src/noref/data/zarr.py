@@ -157,6 +157,13 @@ class ZarrFolder(ZarrVolumes, Folder):
         super().__init__(str(path))
         self.folder = path
 
+    def sweep(self) -> None:
+        """Removes files under temporary names; a volume's own go when it is made again."""
+        super().sweep()
+        for folder in (self.folder, self.folder / "scans"):
+            for path in folder.glob("*.partial"):
+                path.unlink(missing_ok=True)
+
     def _zarr(self) -> ZarrStore:
         return _module().storage.LocalStore(self.folder)  # type: ignore[no-any-return]
 

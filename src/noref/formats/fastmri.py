@@ -25,6 +25,7 @@ from noref.errors import NorefError
 from noref.files import whole
 from noref.formats import ismrmrd_header
 from noref.formats.base import Slices, as_complex64, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.filled import Acquired, acquired_lines, without_filled
 from noref.physics import crop_centre, ifft2c
 from noref.scan import Header, Role, Scan, padding_of
 
@@ -36,11 +37,25 @@ RSS = ("reconstruction_rss", "reconstruction_esc")
 
 
 class FastmriSlices(Slices):
-    """The slices of one fastMRI file."""
+    """The slices of one fastMRI file.
+
+    Args:
+        path: of the file.
+        role: what the scans are to the training.
+        mask_key: the data set that holds Ω, where there is one.
+        acquired: which lines count as measured where there is none, see `formats.filled`.
+    """
 
     format = "fastMRI HDF5"
 
-    def __init__(self, path: Path, *, role: Role = Role.TARGET, mask_key: str = "mask") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Role = Role.TARGET,
+        mask_key: str = "mask",
+        acquired: Acquired = "header",
+    ) -> None:
         with opened(path) as file:
             kspace = file.get("kspace")
             if not isinstance(kspace, h5py.Dataset):
@@ -58,6 +73,7 @@ class FastmriSlices(Slices):
             self.mask_axes = self._fit_mask(path, file, (slices, readout, phase))
             self.subject = _text(file.attrs.get("patient_id")) or path.stem
             self.protocol = _text(file.attrs.get("acquisition"))
+            self.acquired: Acquired = acquired
             header = file.get("ismrmrd_header")
             self.geometry = ismrmrd_header.parse(b"" if header is None else header[()], self.shape)
             for name, expected in (
@@ -100,7 +116,7 @@ class FastmriSlices(Slices):
             mask = measured
         elif padding is not None:
             mask = mask & ~padding
-        return Scan(
+        scan = Scan(
             id=self.ids[index],
             kspace=kspace,
             measured=measured | mask,
@@ -113,6 +129,11 @@ class FastmriSlices(Slices):
             raw=raw,
             header=header,
         )
+        # A mask in the file tells better than its header.
+        if self.acquired == "all" or self.mask_key is not None:
+            return scan
+        lines = acquired_lines(measured, header.acceleration, self.geometry.calibration_lines)
+        return scan if lines is None else without_filled(scan, lines)
 
     def _mask(self, file: h5py.File, index: int) -> Tensor | None:
         if self.mask_key is None:
@@ -140,6 +161,7 @@ class FastmriSlices(Slices):
             directions=None if directions is None else tuple(_vector(axis) for axis in directions),
             protocol=self.protocol or self.geometry.protocol,
             acceleration=self.geometry.acceleration,
+            field_strength=self.geometry.field_strength,
             **{name: getattr(self.geometry, name) for name in ismrmrd_header.SEQUENCE.values()},
         )
 
@@ -263,6 +285,7 @@ def _put_header(path: Path, file: h5py.File, scan: Scan) -> None:
         header.spacing,
         header.protocol,
         header.acceleration,
+        field_strength=header.field_strength,
         **{name: getattr(header, name) for name in ismrmrd_header.SEQUENCE.values()},
     )
     file["ismrmrd_header"] = ismrmrd_header.build(scan.shape, geometry)

@@ -127,7 +127,7 @@ def _shape(sizes: NDArray[np.int64]) -> tuple[int, int]:
 def header_of(
     header: MrdHeader, space: EncodingSpace, table: Table, shape: tuple[int, ...], on_grid: bool
 ) -> Header:
-    """Geometry of a slice with the pixels of the encoded matrix, placed as its first read-out is.
+    """Geometry and timing of a slice with the pixels of the encoded matrix, placed as its first read-out is.
 
     Args:
         header: of the measurement.
@@ -151,6 +151,7 @@ def header_of(
     vectors = [table[name][0] for name in ("read_dir", "phase_dir", "slice_dir")]
     placed = all(abs(np.linalg.norm(vector) - 1) < 0.01 for vector in vectors)
     rows, columns = crop
+    contrast, echoes = int(table["contrast"][0]), header.echo_times
     return Header(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
         matrix=None if on_grid else (rows, columns),
@@ -159,6 +160,11 @@ def header_of(
         directions=tuple(map(_vector, vectors)) if placed else None,
         protocol=header.protocol,
         acceleration=space.acceleration,
+        repetition_time=header.repetition_time,
+        echo_time=echoes[contrast] if contrast < len(echoes) else None,
+        inversion_time=header.inversion_time,
+        flip_angle=header.flip_angle,
+        field_strength=header.field_strength,
     )
 
 

@@ -117,7 +117,7 @@ def parse(text: bytes) -> MrdHeader | None:
         field_strength=_number(root, "acquisitionSystemInformation/systemFieldStrength_T") or None,
         repetition_time=_number(root, "sequenceParameters/TR"),
         echo_times=tuple(echo for echo in echoes if echo is not None),
-        inversion_time=_number(root, "sequenceParameters/TI"),
+        # TI is left alone: converters of Siemens files write it with and without an inversion.
         flip_angle=_number(root, "sequenceParameters/flipAngle_deg"),
     )
 

@@ -30,7 +30,7 @@ FLAGS = {
     "REFLECT": mrd_files.REVERSE,
 }
 SYSTEM = (
-    "<acquisitionSystemInformation><relativeReceiverNoiseBandwidth>0.793</relativeReceiverNoiseBandwidth>"
+    "<acquisitionSystemInformation><systemVendor>SIEMENS</systemVendor><relativeReceiverNoiseBandwidth>0.793</relativeReceiverNoiseBandwidth>"
     "</acquisitionSystemInformation><measurementInformation><protocolName>gre</protocolName>"
     "</measurementInformation>"
 )
@@ -252,10 +252,10 @@ def test_slices_are_numbered_by_where_they_lie(tmp_path: Path) -> None:
     for scan, number in zip(slices, (0, 2, 1), strict=True):
         assert torch.equal(scan.kspace, torch.from_numpy(kspace(1, 8, 12, seed=number)))
         assert scan.header.position == (1, 2, heights[number])
-    # The columns of a quarter turn around z: phase encoding, read-out, slice.
+    # The columns of a quarter turn around z: phase encoding and read-out, turned around, and slice.
     read_out, phase, normal = (torch.tensor(vector) for vector in scan.header.directions or ())
-    torch.testing.assert_close(phase, torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(read_out, torch.tensor([-1.0, 0, 0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(phase, torch.tensor([0.0, -1, 0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(read_out, torch.tensor([1.0, 0, 0]), atol=1e-6, rtol=0)
     torch.testing.assert_close(normal, torch.tensor([0.0, 0, 1]), atol=1e-6, rtol=0)
 
 
@@ -375,10 +375,9 @@ def test_real_files_lie_where_twixtools_says(phantoms: dict[str, Path]) -> None:
         assert header.directions is not None
         read_out, phase, normal = header.directions
         assert normal == pytest.approx(place.normal, abs=1e-3)
-        # Its columns are phase encoding and read-out, turned around.
         theirs = place.prs_to_pcs()
-        assert phase == pytest.approx(tuple(-theirs[:, 0]), abs=1e-3)
-        assert read_out == pytest.approx(tuple(-theirs[:, 1]), abs=1e-3)
+        assert phase == pytest.approx(tuple(theirs[:, 0]), abs=1e-3)
+        assert read_out == pytest.approx(tuple(theirs[:, 1]), abs=1e-3)
         assert header.spacing is not None
         assert header.spacing[::-1] == pytest.approx(
             tuple(place.voxelsize)[::-1][:1] + (header.spacing[0],) * 2

@@ -82,6 +82,7 @@ class MrdHeader:
         echo_times: milliseconds, by contrast.
         inversion_time: milliseconds.
         flip_angle: degrees.
+        vendor: of the scanner, in capitals.
     """
 
     spaces: Sequence[EncodingSpace] = ()
@@ -94,6 +95,7 @@ class MrdHeader:
     echo_times: tuple[float, ...] = ()
     inversion_time: float | None = None
     flip_angle: float | None = None
+    vendor: str = ""
 
     def space(self, number: int) -> EncodingSpace:
         """An encoding space; one that says nothing where the header has none of this number."""
@@ -119,6 +121,7 @@ def parse(text: bytes) -> MrdHeader | None:
         echo_times=tuple(echo for echo in echoes if echo is not None),
         # TI is left alone: converters of Siemens files write it with and without an inversion.
         flip_angle=_number(root, "sequenceParameters/flipAngle_deg"),
+        vendor=_text(root, "acquisitionSystemInformation/systemVendor").upper(),
     )
 
 
@@ -189,6 +192,8 @@ def build(header: MrdHeader, coils: int) -> bytes:
     _put(measurement, "patientPosition", "HFS")
     _put(measurement, "protocolName", header.protocol)
     system = _put(root, "acquisitionSystemInformation")
+    if header.vendor:
+        _put(system, "systemVendor", header.vendor)
     if header.field_strength is not None:
         _put(system, "systemFieldStrength_T", header.field_strength)
     _put(system, "receiverChannels", coils)

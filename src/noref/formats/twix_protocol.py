@@ -12,6 +12,7 @@ import numpy as np
 
 from noref.errors import NorefError
 from noref.formats.base import damaged, pseudonym
+from noref.formats.mrd_geometry import SIEMENS
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, flagged
 
@@ -159,6 +160,7 @@ def header_of(protocol: Protocol, table: Table, centre: int) -> MrdHeader:
         echo_times=echoes if all(echoes) else (),
         inversion_time=protocol.number("alTI", 0) / 1000 or None if inverted else None,
         flip_angle=protocol.number("adFlipAngleDegree", 0) or None,
+        vendor=SIEMENS,
     )
 
 

@@ -223,6 +223,8 @@ def test_the_last_measurement_with_an_image_is_read_or_the_one_named(tmp_path: P
     path, first, last = several_measurements(tmp_path)
     (scan,) = read(path)
     assert torch.equal(scan.kspace, torch.from_numpy(last))
+    told = "Siemens twix, measurement gre of AdjCoilSens, localizer, gre"
+    assert formats.read(path).format == told
     (scan,) = read(path, key="localizer")
     assert torch.equal(scan.kspace, torch.from_numpy(first))
     assert scan.header.protocol == "localizer"
@@ -312,6 +314,16 @@ def test_lines_are_counted_from_the_centre_that_each_tells(tmp_path: Path) -> No
     assert torch.equal(scan.kspace[:, ::2], torch.from_numpy(values[:, ::2]))
     assert scan.calibration is not None
     assert torch.equal(scan.calibration, torch.from_numpy(own))
+
+
+@pytest.mark.parametrize(("mode", "joined"), [(2, True), (128, True), (4, False), (8, False), (256, False)])
+def test_calibration_lines_join_the_image_or_do_not(tmp_path: Path, mode: int, joined: bool) -> None:
+    values = kspace(1, 8, 12)
+    made = [*lines(values, "PATREFSCAN", rows=[3, 5]), *lines(values, rows=range(0, 8, 2))]
+    path = write(tmp_path / "a.dat", ("gre", protocol(sPat_ucRefScanMode=hex(mode)), made))
+    (scan,) = read(path)
+    found = set(scan.measured.any(-1).nonzero().flatten().tolist())
+    assert found == {0, 2, 4, 6} | ({3, 5} if joined else set())
 
 
 def test_sequences_from_outside_that_tell_no_centre_fill_the_matrix_of_their_lines(tmp_path: Path) -> None:

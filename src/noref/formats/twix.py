@@ -88,6 +88,8 @@ class TwixSlices(MeasuredSlices):
         refuse(path, chosen.protocol)
         _check_epi(path, chosen.measurement.table)
         self._blocks = chosen.blocks
+        if len(names) > 1:
+            self.format += f", measurement {chosen.measurement.group} of {', '.join(dict.fromkeys(names))}"
         noisy = [one.measurement for one in found[: number + 1] if one.measurement.noise is not None]
         noise = noisy[-1] if noisy else None
         super().__init__(path, [(chosen.measurement, noise)], role, averages, "all")

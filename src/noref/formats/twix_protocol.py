@@ -16,8 +16,16 @@ from noref.formats.mrd_geometry import SIEMENS
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, flagged
 
-CALIBRATION = {1: "other", 2: "embedded", 4: "separate", 8: "separate", 32: "interleaved", 64: "interleaved"}
-"""How calibration lines are acquired, by `ucRefScanMode`."""
+CALIBRATION = {
+    0: "",
+    1: "other",
+    2: "embedded",
+    16: "interleaved",
+    32: "interleaved",
+    64: "interleaved",
+    128: "embedded",
+}
+"""How calibration lines are acquired, by `ucRefScanMode`; all others are scans of their own."""
 
 TRAJECTORIES = {2: "radial", 4: "spiral", 8: "propeller"}
 """Those that are not Cartesian, by `ucTrajectory`."""
@@ -142,7 +150,7 @@ def header_of(protocol: Protocol, table: Table, centre: int) -> MrdHeader:
         recon=Space((round(columns / over), round(rows / more), 1), (wide, high, deep)),
         lines=Limits(0, max(last, told), centre) if centre else None,
         trajectory="cartesian",
-        calibration=CALIBRATION.get(int(protocol.number("sPat", "ucRefScanMode")), ""),
+        calibration=CALIBRATION.get(int(protocol.number("sPat", "ucRefScanMode")), "separate"),
         acceleration=protocol.number("sPat", "lAccelFactPE") or 1.0,
     )
     patient = protocol.text("PatientID")

@@ -15,11 +15,12 @@ import twix_files
 from hypothesis import given
 from hypothesis import strategies as st
 from mrd_files import kspace, readout, xml
+from scipy.io import loadmat
 from torch import Tensor
 
 from noref import formats
 from noref.formats import fastmri
-from noref.formats.filled import CALIBRATION_LINES, acquired_lines
+from noref.formats.filled import CALIBRATION_LINES, acquired_lines, offset_of
 from noref.scan import Header, Scan
 
 SHAPE = (64, 12)
@@ -87,6 +88,86 @@ def test_lines_that_partial_fourier_left_out_are_no_gap() -> None:
     lines = acquired_lines(measured, 2, 8)
     assert lines is not None
     assert set(lines.nonzero().flatten().tolist()) == {line for line in expected(64, 2, 8) if line >= 16}
+
+
+def computed(factor: int, offset: int, coils: int = 4, shape: tuple[int, int] = (96, 64)) -> Tensor:
+    """Noise of which all lines but every R-th are sums of the lines, coils and samples beside them."""
+    ky, kx = shape
+    values = torch.from_numpy(kspace(coils, ky, kx, seed=factor))
+    filled = values.clone()
+    generator = torch.Generator().manual_seed(offset)
+    for step in range(1, factor):
+        weights = torch.randn(coils, 2, coils, 3, generator=generator, dtype=torch.complex64) / coils**0.5
+        for line in range(step, ky - factor + step):
+            if (line - ky // 2 - offset - step) % factor == 0:
+                beside = values[:, [line - step, line + factor - step]]
+                windows = torch.nn.functional.pad(beside, (1, 1)).unfold(-1, 3, 1)
+                filled[:, line] = torch.einsum("dlck,clxk->dx", weights, windows)
+    return filled
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(r, o) for r in (2, 3, 4) for o in range(r)])
+def test_k_space_tells_which_lines_were_acquired(factor: int, offset: int) -> None:
+    assert offset_of(computed(factor, offset), factor) == offset
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("coils", [1, 4])
+def test_where_k_space_does_not_tell_the_centre_was_acquired(factor: int, coils: int) -> None:
+    values = torch.from_numpy(kspace(coils, 96, 64))
+    assert offset_of(values, factor) == 0
+    assert offset_of(computed(factor, 1, 1), factor) == 0
+    assert offset_of(torch.zeros(coils, 96, 64, dtype=torch.complex64), factor) == 0
+    assert offset_of(values[:, :26, :4], factor) == 0
+
+
+def grappa(values: Tensor, factor: int, offset: int, calibration: int) -> Tensor:
+    """Every R-th line and the calibration lines; the others by weights that these give, 2 × 5 neighbours."""
+    ky = values.shape[-2]
+    from_centre = torch.arange(ky) - ky // 2
+    acs = ((from_centre >= -(calibration // 2)) & (from_centre < calibration // 2)).nonzero().flatten()
+    windows = torch.nn.functional.pad(values, (2, 2)).unfold(-1, 5, 1)
+    filled = values.clone()
+
+    def beside(lines: Tensor, step: int) -> Tensor:
+        pair = torch.cat([windows[:, lines - step], windows[:, lines + factor - step]])
+        return pair.permute(1, 2, 0, 3).flatten(2)
+
+    for step in range(1, factor):
+        known = acs[step : len(acs) - factor + step]
+        missing = torch.arange(step, ky - factor + step)
+        missing = missing[(missing - ky // 2 - offset - step) % factor == 0]
+        missing = missing[(missing < acs[0]) | (missing > acs[-1])]
+        sources, targets = beside(known, step).flatten(0, 1), values[:, known].flatten(1).T
+        weights = torch.linalg.lstsq(sources, targets).solution
+        filled[:, missing] = (beside(missing, step) @ weights).permute(2, 0, 1)
+    return filled
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("factor", "offset"), [(2, 0), (2, 1), (3, 1), (3, 2), (4, 3)])
+def test_a_real_head_tells_which_lines_grappa_computed(real_data: Path, factor: int, offset: int) -> None:
+    raw = loadmat(real_data / "multicoil" / "loraks_mprage_4ch_full.mat")["kData"]
+    values = torch.from_numpy(np.moveaxis(raw, -1, 0).astype(np.complex64))
+    assert offset_of(grappa(values, factor, offset, 24), factor) == offset
+    assert offset_of(values, factor) == 0
+
+
+@pytest.mark.real_data
+def test_a_real_head_in_a_file_is_left_with_the_lines_that_were_acquired(
+    real_data: Path, tmp_path: Path
+) -> None:
+    raw = loadmat(real_data / "multicoil" / "loraks_mprage_4ch_full.mat")["kData"]
+    values = torch.from_numpy(np.moveaxis(raw, -1, 0).astype(np.complex64))
+    filled = grappa(values, 2, 1, 24)
+    everything = torch.ones(filled.shape[1:], dtype=torch.bool)
+    header = Header(acceleration=2.0)
+    fastmri.write(tmp_path / "a.h5", [Scan("a/a/000", filled, everything, everything, header=header)])
+    (scan,) = formats.read(tmp_path / "a.h5")
+    kept = {line for line in range(256) if line % 2 or 116 <= line < 140}
+    assert set(scan.mask.any(-1).nonzero().flatten().tolist()) == kept
+    # What is left is what was measured.
+    assert torch.equal(scan.kspace[:, sorted(kept)], values[:, sorted(kept)])
 
 
 def fastmri_file(folder: Path, acceleration: float = 2.0, **changes: object) -> Path:

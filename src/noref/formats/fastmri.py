@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from noref.errors import NorefError
 from noref.files import whole
 from noref.formats import ismrmrd_header
 from noref.formats.base import Slices, as_complex64, numeric, opened, sampled, scan_id, to_kspace
-from noref.formats.filled import Acquired, acquired_lines, without_filled
+from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.physics import crop_centre, ifft2c
 from noref.scan import Header, Role, Scan, padding_of
 
@@ -132,8 +133,19 @@ class FastmriSlices(Slices):
         # A mask in the file tells better than its header.
         if self.acquired == "all" or self.mask_key is not None:
             return scan
-        lines = acquired_lines(measured, header.acceleration, self.geometry.calibration_lines)
-        return scan if lines is None else without_filled(scan, lines)
+        told = (measured, header.acceleration, self.geometry.calibration_lines)
+        if acquired_lines(*told) is None:
+            return scan
+        lines = acquired_lines(*told, self._offset)
+        assert lines is not None
+        return without_filled(scan, lines)
+
+    @cached_property
+    def _offset(self) -> int:
+        """That of the acquired lines in a file that was filled in, from its middle slice."""
+        with opened(self.path) as file:
+            plane = _planes(_slice(file["kspace"], len(self) // 2), coils=True)
+        return offset_of(torch.from_numpy(as_complex64(plane)), round(self.geometry.acceleration))
 
     def _mask(self, file: h5py.File, index: int) -> Tensor | None:
         if self.mask_key is None:

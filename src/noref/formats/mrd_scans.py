@@ -18,7 +18,7 @@ from noref.coils.calibration import centred_block
 from noref.coils.whitening import noise_covariance
 from noref.errors import NorefError
 from noref.formats.base import Slices, scan_id, to_kspace
-from noref.formats.filled import Acquired, acquired_lines, without_filled
+from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.formats.mrd_frames import Frame, frames, noise_scans
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
@@ -134,13 +134,11 @@ def scan_of(
     table = one.table[frame.imaging]
     space = one.header.space(int(table["encoding_space_ref"][0]))
     samples = read_samples(path, values, one.table, frame.imaging)
-    lines = None
+    rows = None
     if space.trajectory in CARTESIAN:
         rows, shape = places(path, table, space)
         kspace, count = grid(path, table, samples, rows, shape)
         trajectory = None
-        if acquired == "header":
-            lines = _acquired(table, rows, torch.from_numpy(count > 0), one.header, frame)
     else:
         positions = read_trajectory(path, values, one.table, frame.imaging)
         kspace, count, trajectory = _spokes(path, table, samples, positions, space)
@@ -157,31 +155,38 @@ def scan_of(
         role=role,
         header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
     )
+    if rows is None or acquired == "all":
+        return scan
+    lines = _acquired(table, rows, scan, one.header, frame)
     return scan if lines is None else without_filled(scan, lines)
 
 
 def _acquired(
-    table: Table, rows: NDArray[np.intp], measured: Tensor, header: MrdHeader, frame: Frame
+    table: Table, rows: NDArray[np.intp], scan: Scan, header: MrdHeader, frame: Frame
 ) -> Tensor | None:
     """The lines that were acquired of an image that was filled in, see `acquired_lines`; else None.
 
     What several averages acquire together is none: each of them alone would have to be full.
     """
-    space = header.space(int(table["encoding_space_ref"][0]))
+    factor = header.space(int(table["encoding_space_ref"][0])).acceleration
     calibrating = flagged(table, Flag.CALIBRATION | Flag.CALIBRATION_AND_IMAGING)
     calibration: int | Tensor | None = header.calibration_lines
     if len(frame.calibration):
         calibration = 0
     elif calibrating.any():
-        calibration = torch.zeros(len(measured), dtype=torch.bool)
-        calibration[torch.from_numpy(rows[calibrating])] = True
+        calibration = _marked(scan.measured[:, 0], rows[calibrating])
     for average in np.unique(table["average"]):
-        own = torch.zeros_like(measured)
-        own[torch.from_numpy(rows[table["average"] == average])] = True
-        lines = acquired_lines(own & measured, space.acceleration, calibration)
-        if lines is None:
+        own = scan.measured & _marked(scan.measured[:, 0], rows[table["average"] == average])[:, None]
+        if acquired_lines(own, factor, calibration) is None:
             return None
-    return acquired_lines(measured, space.acceleration, calibration)
+    return acquired_lines(scan.measured, factor, calibration, offset_of(scan.kspace, round(factor)))
+
+
+def _marked(like: Tensor, rows: NDArray[np.intp]) -> Tensor:
+    """Bool, of the shape of `like`, true in some rows."""
+    marked = torch.zeros_like(like)
+    marked[torch.from_numpy(rows)] = True
+    return marked
 
 
 def _calibration(

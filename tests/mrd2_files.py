@@ -71,6 +71,15 @@ def header_of(text: bytes) -> mrd.Header:
     """What a header of version 1 says of encodings, subject, protocol and noise."""
     root = ElementTree.fromstring(text)
     bandwidth = told(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
+    strength = told(root, "acquisitionSystemInformation/systemFieldStrength_T")
+    timing = {
+        name: [float(one.text) for one in root.findall(f"{{*}}sequenceParameters/{{*}}{tag}")]
+        for tag, name in (("TR", "t_r"), ("TE", "t_e"), ("TI", "t_i"), ("flipAngle_deg", "flip_angle_deg"))
+    }
+    longs = [
+        mrd.UserParameterLongType(name=told(one, "name"), value=int(told(one, "value")))
+        for one in root.findall("{*}userParameters/{*}userParameterLong")
+    ]
     return mrd.Header(
         subject_information=mrd.SubjectInformationType(
             patient_id=told(root, "subjectInformation/patientID") or None
@@ -79,8 +88,12 @@ def header_of(text: bytes) -> mrd.Header:
             protocol_name=told(root, "measurementInformation/protocolName")
         ),
         acquisition_system_information=mrd.AcquisitionSystemInformationType(
-            relative_receiver_noise_bandwidth=float(bandwidth) if bandwidth else None
+            relative_receiver_noise_bandwidth=float(bandwidth) if bandwidth else None,
+            system_field_strength_t=float(strength) if strength else None,
+            system_vendor=told(root, "acquisitionSystemInformation/systemVendor") or None,
         ),
+        sequence_parameters=mrd.SequenceParametersType(**timing),
+        user_parameters=mrd.UserParametersType(user_parameter_long=longs),
         encoding=[_encoding(one) for one in root.findall("{*}encoding")],
     )
 

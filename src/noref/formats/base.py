@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,11 @@ class Slices(OnDemand):
 def scan_id(subject: str, scan: str, index: int) -> str:
     """`subject/scan/slice`, the slice counted from 000; a slash inside a name becomes an underscore."""
     return f"{subject.replace('/', '_')}/{scan.replace('/', '_')}/{index:03d}"
+
+
+def pseudonym(patient: str) -> str:
+    """A subject made of a patient's ID, so that all scans of a patient stay together and no name is told."""
+    return f"patient-{hashlib.blake2b(patient.encode(), digest_size=4).hexdigest()}"
 
 
 def name_of(path: Path) -> str:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats.base import damaged
-from noref.formats.ismrmrd import Averages, MeasuredSlices, Measurement, with_noise
+from noref.formats.filled import Acquired
 from noref.formats.mrd_header import COUNTERS as LIMITED
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space
 from noref.formats.mrd_readouts import COUNTERS, FIELDS, Values
+from noref.formats.mrd_scans import Averages, MeasuredSlices, Measurement, with_noise
 from noref.scan import Role
 
 MAGIC = b"yardl"
@@ -37,6 +38,9 @@ PROTOCOL = b'"protocol":{"name":"Mrd",'
 
 _DESCRIPTION, _NAME = 1 << 16, 64
 """Bytes within which a description ends, and its beginning."""
+
+EMBEDDED = "EmbeddedRefLinesE1"
+"""The parameter by which converters of Siemens files tell the calibration lines in the image."""
 
 _VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
 _NUMBERS = ("discard_pre", "discard_post", "center_sample", "encoding_space_ref")
@@ -55,6 +59,7 @@ class Mrd2Slices(MeasuredSlices):
         path: of the file.
         role: what the scans are to the training.
         averages: see `MeasuredSlices`.
+        acquired: which lines count as measured, see `formats.filled`.
 
     Raises:
         NorefError: if mrd-python is not installed or of another version, the stream is cut or damaged or
@@ -63,7 +68,14 @@ class Mrd2Slices(MeasuredSlices):
 
     format = "MRD 2 stream"
 
-    def __init__(self, path: Path, *, role: Role = Role.TARGET, averages: Averages = "mean") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Role = Role.TARGET,
+        averages: Averages = "mean",
+        acquired: Acquired = "header",
+    ) -> None:
         self.path, mrd = path, module(path)
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -78,7 +90,7 @@ class Mrd2Slices(MeasuredSlices):
         one = Measurement("", header, table, None, 0.0)
         with self._values(one) as values:
             one = with_noise(path, values, one)
-        super().__init__(path, [(one, one)], role, averages)
+        super().__init__(path, [(one, one)], role, averages, acquired)
 
     @contextmanager
     def _values(self, one: Measurement) -> Iterator[Values]:  # noqa: ARG002 - there is only one
@@ -176,17 +188,29 @@ def _head(head: Any, data: tuple[int, ...], trajectory: tuple[int, ...]) -> tupl
 
 
 def _header(header: Any) -> MrdHeader:
-    subject, measured, system = (
+    subject, measured, system, timing = (
         header.subject_information,
         header.measurement_information,
         header.acquisition_system_information,
+        header.sequence_parameters,
     )
     return MrdHeader(
         spaces=[_space(encoding) for encoding in header.encoding],
         subject=(subject and subject.patient_id) or "",
         protocol=(measured and measured.protocol_name) or "",
         noise_bandwidth=(system and system.relative_receiver_noise_bandwidth) or 1.0,
+        field_strength=(system and system.system_field_strength_t) or None,
+        vendor=((system and system.system_vendor) or "").upper(),
+        repetition_time=timing.t_r[0] if timing and timing.t_r else None,
+        echo_times=tuple(timing.t_e) if timing else (),
+        flip_angle=timing.flip_angle_deg[0] if timing and timing.flip_angle_deg else None,
+        calibration_lines=_calibration_lines(header.user_parameters),
     )
+
+
+def _calibration_lines(parameters: Any) -> int | None:
+    told = {one.name: one.value for one in parameters.user_parameter_long} if parameters else {}
+    return told.get(EMBEDDED) or None
 
 
 def _space(encoding: Any) -> EncodingSpace:

@@ -274,7 +274,9 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     assert below(str(place)) == below(str(tmp_path / "other.zarr"))
 
 
-def test_what_cannot_be_there_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_there_is_one_line(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(NorefError, match="no prepared scans there"):
         is_store(f"{bucket}/nothing")
     with pytest.raises(NorefError, match="no-such-bucket-of-ours/x: cannot be reached"):
@@ -284,3 +286,6 @@ def test_what_cannot_be_there_is_one_line(bucket: str, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(NorefError, match=r"pip install noref\[zarr\]"):
         is_store(bucket)
+    with pytest.raises(NorefError, match=r"pip install noref\[zarr\]"):
+        write_store(tmp_path / "store.zarr", [], Preparation(), Role.TARGET)
+    assert list(tmp_path.iterdir()) == []

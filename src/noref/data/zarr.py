@@ -157,6 +157,12 @@ class ZarrFolder(ZarrVolumes, Folder):
         super().__init__(str(path))
         self.folder = path
 
+    def check_free(self) -> None:
+        """Refuses a folder that holds anything."""
+        # Before anything is prepared that could not be written.
+        _module()
+        super().check_free()
+
     def sweep(self) -> None:
         """Removes files under temporary names; a volume's own go when it is made again."""
         super().sweep()

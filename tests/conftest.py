@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import fsspec
 import pytest
 import torch
+from object_storage import served
 
 REAL_DATA = Path(os.environ.get("NOREF_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -22,6 +26,22 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"real scans not found at {REAL_DATA}; set NOREF_DATA")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[dict[str, str]]:
+    with served() as environment:
+        yield environment
+
+
+@pytest.fixture
+def bucket(_s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket on a server of this machine, which the environment names."""
+    for name, value in _s3.items():
+        monkeypatch.setenv(name, value)
+    name = f"noref-{uuid4()}"
+    fsspec.filesystem("s3").mkdir(name)
+    return f"s3://{name}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -98,9 +98,10 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
     if is_store(source.path):
         store = open_store(source.path, subjects=source.subjects)
         given = (source.axes, source.key, source.trajectory, source.domain != "kspace")
-        if any(given) or source.averages != "mean":
+        if any(given) or source.averages != "mean" or source.acquired != "header":
             raise NorefError(
-                f"{store.folder}: its scans are prepared; leave out axes, key, domain, averages, trajectory"
+                f"{store.path}: its scans are prepared; leave out axes, key, domain, averages, acquired, "
+                "trajectory"
             )
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)
@@ -119,6 +120,7 @@ def slices(source: Source) -> Scans:
         trajectory=source.trajectory,
         matrix=source.matrix,
         readout_oversampling=source.readout_oversampling,
+        acquired=source.acquired,
     )
 
 

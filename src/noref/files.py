@@ -21,7 +21,7 @@ def whole(path: Path) -> Iterator[Path]:
         NorefError: if the file system refuses, as when it is full; what `path` held before is still there.
     """
     temporary = _beside(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -29,8 +29,6 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 @contextmanager
@@ -42,7 +40,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     check_free(path)
     temporary = _beside(path)
-    try:
+    with writing(path):
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -52,8 +50,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def check_free(folder: Path) -> None:
@@ -72,14 +68,12 @@ def append(path: Path, text: str) -> int:
     Raises:
         NorefError: if the file system refuses; the file may then end in a part of the text.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             return file.tell()
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def flush(path: Path) -> None:
@@ -102,6 +96,17 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
 
 
-def _unwritable(path: Path, error: OSError) -> NorefError:
-    reason = error.strerror or str(error)
-    return NorefError(f"{path}: cannot be written ({reason}); free some space or choose another folder")
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says in one line what the file system refuses inside the block.
+
+    Raises:
+        NorefError: naming the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NorefError(
+            f"{path}: cannot be written ({reason}); free some space or choose another folder"
+        ) from None

@@ -49,6 +49,8 @@ class Header:
         inversion_time: milliseconds.
         flip_angle: degrees.
         matrix: `(y, x)` of the image of a scan off the Cartesian grid; on it the k-space says so itself.
+        field_strength: teslas.
+        filled_lines: lines that the file held and parallel imaging had computed, left out of k-space.
     """
 
     crop: tuple[int, int] | None = None
@@ -63,6 +65,8 @@ class Header:
     inversion_time: float | None = None
     flip_angle: float | None = None
     matrix: tuple[int, int] | None = None
+    field_strength: float | None = None
+    filled_lines: int = 0
 
 
 @dataclass(frozen=True)

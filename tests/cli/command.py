@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
@@ -10,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import torch
+
 from noref.cli import main
+from noref.scan import Scan
 
 TINY = ["network.phases=2", "network.features=4", "training.epochs=1", "training.device=cpu"]
 """A network and a training of a second."""
@@ -66,3 +70,18 @@ def refused(*arguments: str | Path) -> str:
 def tree(folder: Path) -> list[str]:
     """All files and folders below one, hidden ones too."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def same(one: Scan, other: Scan) -> bool:
+    """Whether two scans agree in every bit."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def many(folder: Path, scans: Path, number: int = 8) -> Path:
+    """A folder of so many subjects."""
+    folder.mkdir()
+    (first, *_) = sorted(scans.glob("*.h5"))
+    for index in range(number):
+        shutil.copy(first, folder / f"subject-{index}.h5")
+    return folder

@@ -219,7 +219,7 @@ def test_labels_say_what_to_know_before_believing_a_number(
         (
             "filled",
             replace(one, header=replace(one.header, acceleration=2.0)),
-            ["mask=lines", *sampling],
+            ["mask=lines", "acquired=all", *sampling],
             ["not raw", filled, estimated],
         ),
     ):

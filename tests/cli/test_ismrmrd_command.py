@@ -6,10 +6,12 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import mrd
 import numpy as np
 import pytest
 import torch
 from command import TINY, done, refused, tree
+from mrd2_files import converted
 
 from noref import formats
 from noref.data.store import Store
@@ -133,7 +135,7 @@ def test_averages_apart_are_two_measurements_of_one_slice(scans: Path, tmp_path:
     line = refused(
         "train", "default", f"data.target.path={tmp_path / 'mean'}", "data.target.averages=apart", *TINY
     )
-    assert "leave out axes, key, domain, averages, trajectory" in line
+    assert "leave out axes, key, domain, averages, acquired, trajectory" in line
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(scans: Path, tmp_path: Path) -> None:
@@ -173,3 +175,31 @@ def test_spokes_are_inspected(scans: Path, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
     assert "off the Cartesian grid" in done("inspect", tmp_path / "radial.h5", "--picture", picture).out
     assert picture.exists()
+
+
+def test_streams_of_version_2_are_read_and_written(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "streams").mkdir()
+    for path in sorted(scans.iterdir()):
+        converted(path, tmp_path / "streams" / f"{path.stem}.mrd")
+    (first, *_) = sorted((tmp_path / "streams").iterdir())
+    told = done("inspect", first).out
+    assert "format: MRD 2 stream" in told
+    assert "crop 48 × 48, spacing 2 × 2 × 5 mm, protocol T2" in told
+    options = ["oversampling=remove", "whiten=true"]
+    for name, folder in (("one", scans), ("two", tmp_path / "streams")):
+        done("prepare", folder, "-o", tmp_path / name, *options)
+    for a, b in zip(Store(tmp_path / "one"), Store(tmp_path / "two"), strict=True):
+        assert a.id == b.id
+        assert torch.equal(a.kspace, b.kspace)
+    done("reconstruct", "zero-filled", first, "-o", tmp_path / "a.mrd2", *options)
+    done("reconstruct", "zero-filled", first, "-o", tmp_path / "a.npy", *options)
+    with (tmp_path / "a.mrd2").open("rb") as file, mrd.BinaryMrdReader(file) as reader:
+        reader.read_header()
+        images = [item.value.data[0, 0] for item in reader.read_data()]
+    np.testing.assert_array_equal(np.stack(images), np.load(tmp_path / "a.npy"))
+    first.write_bytes(first.read_bytes()[:-100])
+    before = tree(tmp_path)
+    assert "damaged or incomplete" in refused("inspect", first)
+    assert "damaged or incomplete" in refused("prepare", first, "-o", tmp_path / "three")
+    assert "damaged or incomplete" in refused("reconstruct", "zero-filled", first, "-o", tmp_path / "b.npy")
+    assert tree(tmp_path) == before

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
-from command import TINY, done, refused, tree
+from command import TINY, done, many, refused, same, tree
 from safetensors.torch import load_file
 from training.ranks import finish, start
 
@@ -18,13 +18,7 @@ import noref
 from noref.api import dataset
 from noref.config import Source
 from noref.data.store import Store
-from noref.scan import Role, Scan
-
-
-def same(one: Scan, other: Scan) -> bool:
-    """Whether two scans agree in every bit."""
-    pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+from noref.scan import Role
 
 
 def test_training_from_it_is_training_from_the_files(undersampled: Path, tmp_path: Path) -> None:
@@ -76,15 +70,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(undersampled: Path, tmp_path: 
     line = refused("prepare", undersampled / "brain-0002.h5", store, "-o", tmp_path / "again")
     assert line == f"noref: {store}: prepared already; name the raw files"
     assert tree(store) == before
-
-
-def many(folder: Path, scans: Path, number: int = 8) -> Path:
-    """A folder of so many subjects."""
-    folder.mkdir()
-    (first, *_) = sorted(scans.glob("*.h5"))
-    for index in range(number):
-        shutil.copy(first, folder / f"subject-{index}.h5")
-    return folder
 
 
 def volumes(store: Path) -> dict[str, int]:

@@ -50,8 +50,8 @@ def test_alike_slices_share_a_line(tmp_path: Path) -> None:
 def test_every_volume_has_a_picture(tmp_path: Path, volumes: int, size: tuple[int, int]) -> None:
     scans = [one for v in range(volumes) for one in slices(f"v{v}", 3, (32, 24), 2, 10 * v)]
     store = open_store(str(stored(tmp_path / "s", scans, maps="acs")))
-    contact_sheet(store, tmp_path / "sheet.png")
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    contact_sheet(store)
+    sheet = np.asarray(Image.open(tmp_path / "s" / "contact.png"))
     assert sheet.shape == (size[1] * THUMBNAIL, size[0] * THUMBNAIL)
     shown = [
         sheet[row * THUMBNAIL : (row + 1) * THUMBNAIL, column * THUMBNAIL : (column + 1) * THUMBNAIL]

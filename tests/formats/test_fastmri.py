@@ -163,7 +163,7 @@ def test_headers_with_anything_missing_or_absurd_are_read(header: bytes) -> None
 
 def test_written_headers_satisfy_the_schema() -> None:
     geometry = ismrmrd_header.Geometry(
-        (2, 13), (12, 10), (1.5, 0.5, 4), "a < b", 2.0, 500.0, 12.5, None, 90.0
+        (2, 13), (12, 10), (1.5, 0.5, 4), "a < b", 2.0, 500.0, 12.5, None, 90.0, 1.5
     )
     text = ismrmrd_header.build((14, 20), geometry)
     parsed = ismrmrd.xsd.CreateFromDocument(text).encoding[0]

@@ -146,6 +146,14 @@ def test_headers_are_read_back_and_fit_the_schema() -> None:
     space = Space((12, 8, 1), (24.0, 16.0, 5.0))
     encoding = EncodingSpace(space, Space((6, 8, 1)), Limits(1, 6, 4), "radial", "separate", 3.0)
     header = MrdHeader([encoding, EncodingSpace(space, space, None, "epi")], "P<1>", "T2 & ü", 0.8)
+    header = replace(
+        header,
+        vendor="GE",
+        field_strength=2.89,
+        repetition_time=500.0,
+        echo_times=(12.5, 25.0),
+        flip_angle=90.0,
+    )
     text = build(header, 5)
     assert parse(text) == header
     checked = ismrmrd.xsd.CreateFromDocument(text)

@@ -17,6 +17,9 @@ from torch import Tensor
 from noref import formats
 from noref.coils.calibration import acs_box
 from noref.data.noise import noise_level
+from noref.data.overview import SHEET, summary
+from noref.data.store import Store, is_store, open_store
+from noref.errors import NorefError
 from noref.formats import png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
@@ -25,7 +28,7 @@ Axes = Annotated[
     str | None,
     typer.Option(help="Names of an array's axes, as in 'coils,kx,ky' or 'slice,y,x'; '-' drops one."),
 ]
-Key = Annotated[str | None, typer.Option(help="Which array of the file.")]
+Key = Annotated[str | None, typer.Option(help="Which array of the file, or measurement of a twix file.")]
 Domain = Annotated[Literal["kspace", "image"], typer.Option(help="What the array holds.")]
 MaskKey = Annotated[str | None, typer.Option(help="Which array of the file is the mask.")]
 
@@ -34,10 +37,16 @@ Trajectory = Annotated[
 ]
 Matrix = Annotated[int | None, typer.Option(help="Of the image of a trajectory, along either axis.")]
 Oversampling = Annotated[float, typer.Option(min=1, help="Of radial and golden read-outs.")]
+Acquired = Annotated[
+    formats.Acquired,
+    typer.Option(help="Lines that count where the header tells R and none is empty: every R-th, or all."),
+]
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="Raw data of any format that noref reads.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Raw data of any format that noref reads, or prepared scans.")
+    ],
     axes: Axes = None,
     key: Key = None,
     domain: Domain = "kspace",
@@ -45,6 +54,7 @@ def inspect(
     trajectory: Trajectory = None,
     matrix: Matrix = None,
     readout_oversampling: Oversampling = 2.0,
+    acquired: Acquired = "header",
     picture: Annotated[
         Path | None, typer.Option(help="PNG to write: zero-filled image and mask, a row a file.")
     ] = None,
@@ -52,9 +62,14 @@ def inspect(
     """Say what is in files: matrix, coils, acceleration, calibration, noise; with --picture, show it."""
     console = Console(soft_wrap=True)
     rows = []
+    if picture is not None and any(map(is_store, files)):
+        raise NorefError(f"--picture: prepared scans have theirs, {SHEET}; name raw files")
     for path in files:
+        if is_store(path):
+            _show_store(console, open_store(path))
+            continue
         slices = formats.read(
-            path,
+            Path(path),
             axes=axes,
             key=key,
             domain=domain,
@@ -62,6 +77,7 @@ def inspect(
             trajectory=trajectory,
             matrix=matrix,
             readout_oversampling=readout_oversampling,
+            acquired=acquired,
         )
         middle = len(slices) // 2
         scan = slices[middle]
@@ -90,6 +106,7 @@ def describe(scan: Scan) -> dict[str, str]:
         f"crop {header.crop[0]} × {header.crop[1]}" if header.crop else "",
         "spacing " + " × ".join(f"{mm:.3g}" for mm in header.spacing) + " mm" if header.spacing else "",
         "placed in the scanner" if header.position and header.directions else "",
+        f"{header.field_strength:.3g} T" if header.field_strength else "",
         f"TR {header.repetition_time:.4g} ms" if header.repetition_time else "",
         f"TE {header.echo_time:.4g} ms" if header.echo_time else "",
         f"protocol {header.protocol}" if header.protocol else "",
@@ -99,6 +116,7 @@ def describe(scan: Scan) -> dict[str, str]:
         "coils": str(scan.coils) + (", with maps" if scan.maps is not None else ""),
         "calibration": describe_calibration(scan),
         "sampling": describe_sampling(scan),
+        **describe_filled(scan),
         "padding": f"{padding / scan.mask.numel():.1%} of k-space are known zeros" if padding else "none",
         "noise": describe_noise(scan),
         "raw": "yes" if scan.raw else "no, made from images",
@@ -136,6 +154,18 @@ def describe_sampling(scan: Scan) -> str:
     if (scan.measured & ~scan.mask).any():
         facts.append(f"{scan.measured.float().mean():.0%} of k-space measured")
     return ", ".join(facts)
+
+
+def describe_filled(scan: Scan) -> dict[str, str]:
+    """How many lines parallel imaging seems to have computed, if any, and how to believe them."""
+    header = scan.header
+    if header.filled_lines == 0:
+        return {}
+    told = (
+        f"{header.filled_lines} lines, left out: the header tells R = {header.acceleration:.3g}, and yet no "
+        "line is empty; acquired=all believes them"
+    )
+    return {"filled in": told}
 
 
 def describe_calibration(scan: Scan) -> str:
@@ -193,12 +223,18 @@ def _stacked(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
 
 
-def _show(console: Console, path: Path, facts: dict[str, str]) -> None:
+def _show_store(console: Console, store: Store) -> None:
+    console.print(store.path, highlight=False, markup=False)
+    for line in summary(store).splitlines():
+        console.print(f"  {line}", highlight=False, markup=False)
+
+
+def _show(console: Console, path: str, facts: dict[str, str]) -> None:
     if not console.is_terminal:
-        for line in (str(path), *(f"  {name}: {fact}" for name, fact in facts.items())):
+        for line in (path, *(f"  {name}: {fact}" for name, fact in facts.items())):
             console.print(line, highlight=False, markup=False)
         return
-    table = Table(title=str(path), show_header=False, title_justify="left")
+    table = Table(title=path, show_header=False, title_justify="left")
     for name, fact in facts.items():
         table.add_row(name, fact)
     console.print(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,7 +20,12 @@ def prepare(
     inputs: Annotated[
         list[str], typer.Argument(help="Raw files, and key=value such as maps=acs, or role=proxy mask=lines.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder, or one left unfinished.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="A new folder, or one left unfinished; NAME.zarr or a URL for a Zarr."
+        ),
+    ],
 ) -> None:
     """Prepare raw files for training: maps, Γ and scale, once; torchrun shares out their volumes."""
     paths, settings = named_paths(*divided(inputs))
@@ -34,6 +38,6 @@ def prepare(
             print(f"noref: {stopped}", file=sys.stderr)
         raise typer.Exit(130) from None
     if speaks():
-        told = f"{summary(store)}\npictures: {output / SHEET}"
+        told = f"{summary(store)}\npictures: {store.path}/{SHEET}"
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(told)
-        print(output)
+        print(store.path)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noref.errors import NorefError
-from noref.formats import Averages, Domain, Slices, read
+from noref.formats import Acquired, Averages, Domain, Slices, read
 from noref.formats.base import OnDemand
 from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
 from noref.scan import Scan
 
-_RAW = (".h5", ".hdf5", ".mrd", ".hdr", ".mat", ".npy", ".npz")
+_RAW = (".h5", ".hdf5", ".mrd", ".mrd2", ".dat", ".hdr", ".mat", ".npy", ".npz")
 _IMAGES = (".nii", ".nii.gz")
 
 
@@ -106,6 +106,7 @@ def open_scans(
     trajectory: str | None = None,
     matrix: int | None = None,
     readout_oversampling: float = 2.0,
+    acquired: Acquired = "header",
 ) -> Scans:
     """All slices of the files that a path names.
 
@@ -114,13 +115,14 @@ def open_scans(
         axes: of arrays, see `formats.read`.
         key: of arrays, see `formats.read`.
         domain: of arrays, see `formats.read`.
-        averages: of ISMRMRD, see `formats.read`.
+        averages: of ISMRMRD and twix, see `formats.read`.
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
         trajectory: of samples off the Cartesian grid, see `formats.read`.
         matrix: of its image, see `formats.read`.
         readout_oversampling: of its read-outs, see `formats.read`.
+        acquired: of fastMRI and ISMRMRD, see `formats.read`.
 
     Raises:
         NorefError: if there are no files, or one is bad and `skip_bad` is not set.
@@ -138,6 +140,7 @@ def open_scans(
                 trajectory=trajectory,
                 matrix=matrix,
                 readout_oversampling=readout_oversampling,
+                acquired=acquired,
             )
             if skip_bad:
                 for _ in slices:

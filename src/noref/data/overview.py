@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ THUMBNAIL = 128
 """Pixels of the longer side of a picture on the sheet."""
 
 MOST = 100
-"""Pictures on a sheet; of more volumes, some are shown, evenly spread."""
+"""Volumes looked at; of more, some are, evenly spread."""
 
 
 def summary(store: Store) -> str:
@@ -52,22 +51,29 @@ def summary(store: Store) -> str:
     done = [f"coil maps by {how.maps}", "whitened" if how.whiten else "not whitened"]
     done += [f"{how.coils} virtual coils by {how.compression}"] if how.coils else []
     done += ["read-out oversampling removed"] if how.oversampling == "remove" else []
-    return "\n".join([*rows, f"{store.role}s; {', '.join(done)}"])
+    rows.append(f"{store.role}s; {', '.join(done)}")
+    looked_at = [store[index].header.filled_lines > 0 for index in _middles(store)]
+    if any(looked_at):
+        rows.append(
+            f"in {sum(looked_at)} of {len(looked_at)} volumes looked at, lines were left out that parallel "
+            "imaging seems to have computed; acquired=all believes them"
+        )
+    return "\n".join(rows)
 
 
-def contact_sheet(store: Store, path: Path) -> None:
-    """Writes a picture of the middle slice of every volume, as its visible samples alone show it.
+def contact_sheet(store: Store) -> None:
+    """Writes `SHEET` into a store: the middle slice of every volume, as its visible samples alone show it.
 
     Each in a window of its own, in the order of the store.
-
-    Args:
-        store: finished.
-        path: of the PNG.
     """
+    pictures = [_thumbnail(store[index]) for index in _middles(store)]
+    store.storage.write(SHEET, png.encoded(png.sheet(np.stack(pictures))))
+
+
+def _middles(store: Store) -> list[int]:
+    """The middle slice of every volume, or of `MOST` of them."""
     volumes = [list(indices) for _, indices in groupby(range(len(store)), lambda i: volume_of(store.ids[i]))]
-    step = -(-len(volumes) // MOST)
-    pictures = [_thumbnail(store[of[len(of) // 2]]) for of in volumes[::step]]
-    png.save(path, png.sheet(np.stack(pictures)))
+    return [of[len(of) // 2] for of in volumes[:: -(-len(volumes) // MOST)]]
 
 
 def _thumbnail(scan: Scan) -> NDArray[np.uint8]:

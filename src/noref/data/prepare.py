@@ -89,9 +89,12 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
         raise NorefError(f"mask {how.mask!r} is unknown; give acquired, {', '.join(MASKS)}, or a .npy file")
     known = scan.measured if scan.padding is None else scan.measured | scan.padding
     if bool((mask & ~known).any()):
+        believed = (
+            ", or acquired=all to believe lines that seem filled in" if scan.header.filled_lines else ""
+        )
         raise NorefError(
             f"{scan.id}: already undersampled (R = {scan.acceleration:.1f}), cannot be undersampled again; "
-            "use mask=acquired"
+            f"use mask=acquired{believed}"
         )
     return replace(scan, mask=mask & scan.measured)
 

@@ -1,16 +1,16 @@
-"""A data set on disk whose scans are prepared: reading one is mapping one piece of a file.
+"""A data set whose scans are prepared, in a folder or on object storage: reading one is reading one record.
 
-A folder of `store.json` (version, preparation, role), `index.npz` (what is known of every scan without its
-k-space) and `scans/*.bin`, one for each volume, of a record for each slice. `store.json` is written last:
-without it a folder is no store. It holds the SHA-256 of the index, and a random stamp with which each volume
-begins: files of two stores do not mix. `noref.data.storing` writes it.
+A store is `store.json` (version, preparation, role), `index.npz` (what is known of every scan without its
+k-space) and `scans/`, its volumes, of a record for each slice; how these lie is its storage's to know, see
+`storage_at`. `store.json` is written last: without it there is no store. It holds the SHA-256 of the index,
+and a random stamp that each volume bears: files of two stores do not mix. `noref.data.storing` writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import mmap
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,8 +24,11 @@ from numpy.typing import NDArray
 
 from noref.data.dataset import Dataset, Seen, densities
 from noref.data.files import subject_of
+from noref.data.folder import Folder
 from noref.data.prepare import Preparation
-from noref.data.record import ALIGNED, get
+from noref.data.record import get
+from noref.data.storage import Storage
+from noref.data.zarr import SUFFIX, ZarrFolder, ZarrObjects
 from noref.errors import NorefError
 from noref.formats.base import OnDemand, damaged
 from noref.scan import Role, Scan
@@ -34,21 +37,48 @@ VERSION = 2
 """Of the layout."""
 
 MANIFEST, INDEX, UNFINISHED = "store.json", "index.npz", "preparing.json"
-"""Files of a store, and the one in whose place `MANIFEST` is not written yet."""
+"""Objects of a store, and the one in whose place `MANIFEST` is not written yet."""
+
+
+def storage_at(path: Path | str) -> Storage:
+    """Where a store of this path lies, or would.
+
+    A URL that fsspec knows, such as `s3://bucket/name`, is a Zarr on object storage; a folder that is called
+    `….zarr`, or holds one, is a Zarr too; any other path is a plain folder.
+
+    Raises:
+        NorefError: if the extra that it needs is not installed.
+    """
+    if is_url(path):
+        return ZarrObjects(str(path))
+    folder = Path(path).expanduser()
+    if folder.suffix == SUFFIX or (folder / "zarr.json").exists():
+        return ZarrFolder(folder)
+    return Folder(folder)
+
+
+def is_url(path: Path | str) -> bool:
+    """Whether a path is one of object storage."""
+    return isinstance(path, str) and "://" in path
 
 
 def is_store(path: str | Sequence[str]) -> bool:
-    """Whether a path is a folder of a finished store.
+    """Whether a path is that of a finished store.
 
     Raises:
-        NorefError: if it is an unfinished one, or a list of several, and one of them is a store.
+        NorefError: if it is an unfinished one, a URL without a store, or a list of several, and one of them
+            is a store.
     """
     several = [path] if isinstance(path, str) else path
+    stores = []
     for one in several:
-        folder = Path(one).expanduser()
-        if (folder / UNFINISHED).is_file() and not (folder / MANIFEST).is_file():
-            raise NorefError(f"{folder}: not prepared to the end; give the same noref prepare again")
-    stores = [one for one in several if (Path(one).expanduser() / MANIFEST).is_file()]
+        storage = storage_at(one)
+        if storage.has(MANIFEST):
+            stores.append(one)
+        elif storage.has(UNFINISHED):
+            raise NorefError(f"{one}: not prepared to the end; give the same noref prepare again")
+        elif is_url(one):
+            raise NorefError(f"{one}: no prepared scans there; copy raw files to a folder, and name that")
     if stores and len(several) > 1:
         raise NorefError(f"{stores[0]}: prepared scans, which nothing is added to; prepare all in one store")
     return bool(stores)
@@ -64,35 +94,40 @@ def open_store(path: str | Sequence[str], subjects: int | None = None) -> Store:
     Raises:
         NorefError: as `Store` does.
     """
-    return Store(Path(path if isinstance(path, str) else path[0]).expanduser(), subjects)
+    return Store(path if isinstance(path, str) else path[0], subjects)
 
 
 class Store(OnDemand):
-    """The prepared scans of a folder, with their density.
+    """The prepared scans of a folder or a URL, with their density.
 
     Args:
-        folder: of a finished store.
+        path: of a finished store, see `storage_at`.
         subjects: only the scans of so many subjects, in the order of their names.
 
     Raises:
         NorefError: if it is damaged, a newer version wrote it, or the system refuses to open its files.
     """
 
-    def __init__(self, folder: Path, subjects: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, path: Path | str, subjects: int | None = None) -> None:
+        self.storage = storage_at(path)
+        self.path = self.storage.path
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads(self.storage.read(MANIFEST))
             self.version = int(manifest["version"])
             if self.version > VERSION:
                 raise NorefError(
-                    f"{folder}: a store of version {self.version}, and this noref reads up to {VERSION}; "
+                    f"{self.path}: a store of version {self.version}, and this noref reads up to {VERSION}; "
                     f"update to {manifest['noref']}, or prepare the scans again"
                 )
             self.how = Preparation.model_validate(manifest["preparation"])
             self.role = Role(manifest["role"])
-            self._stamp = str(manifest["stamp"]).encode()
-            index = _load(folder / INDEX, manifest["index"])
-            survey = _survey(index)
+            self._stamp = str(manifest["stamp"])
+            content = self.storage.read(INDEX)
+            # First: what reading damaged archives raises is any of a dozen errors, or none.
+            if hashlib.sha256(content).hexdigest() != manifest["index"]:
+                raise ValueError(f"{INDEX} is not as it was written")
+            index = arrays_of(content)
+            survey = survey_of(index, {})
             kept = set(sorted({subject_of(seen.id) for seen in survey})[:subjects])
             chosen = [i for i, seen in enumerate(survey) if subject_of(seen.id) in kept]
             self.survey: Sequence[Seen] = [survey[i] for i in chosen]
@@ -106,29 +141,18 @@ class Store(OnDemand):
                     if name.startswith("density")
                 }
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _unreadable(folder, error) from error
+            raise _unreadable(self.path, error) from error
         self.ids = tuple(seen.id for seen in self.survey)
 
     def _read(self, index: int) -> Scan:
         number, start, length = (int(value) for value in self._places[index])
-        path = volume_path(self.folder, number)
-        page = start - start % mmap.ALLOCATIONGRANULARITY
+        name = f"{self.path}/{self.storage.volume_name(number)}"
         try:
-            with path.open("rb", buffering=0) as file:
-                if file.read(ALIGNED) != self._stamp:
-                    raise NorefError(
-                        f"{path}: not of the store that was opened; the folder was written anew since, or "
-                        "holds files of several: open it again, or prepare the scans again"
-                    )
-                # Private: what is written to a scan's tensors stays in this process.
-                mapped = mmap.mmap(file.fileno(), start - page + length, offset=page, access=mmap.ACCESS_COPY)
-            if hasattr(mapped, "madvise"):
-                mapped.madvise(mmap.MADV_WILLNEED)
-            scan, _ = get(np.frombuffer(mapped, np.uint8)[start - page :])
+            scan, _ = get(self.storage.record((number, start, length), self._stamp))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(name, error) from error
         if scan.id != self.ids[index]:
-            raise NorefError(f"{path}: holds {scan.id} for {self.ids[index]}; prepare the scans again")
+            raise NorefError(f"{name}: holds {scan.id} for {self.ids[index]}; prepare the scans again")
         density = self.density[scan.shape] if scan.trajectory is None else scan.density
         return replace(scan, role=self.role, density=density)
 
@@ -154,10 +178,10 @@ class PreparedDataset(Dataset):
         other = [f"{name}={value}" for name, value in made.items() if asked[name] != value]
         if other:
             raise NorefError(
-                f"{store.folder}: prepared with {' '.join(other)}; give the same, or prepare the scans again"
+                f"{store.path}: prepared with {' '.join(other)}; give the same, or prepare the scans again"
             )
         if role is not store.role:
-            raise NorefError(f"{store.folder}: prepared as {store.role}, not {role}; prepare the scans again")
+            raise NorefError(f"{store.path}: prepared as {store.role}, not {role}; prepare the scans again")
 
     @cached_property
     def _survey(self) -> Sequence[Seen]:
@@ -169,12 +193,7 @@ class PreparedDataset(Dataset):
         return self._store[index]
 
 
-def volume_path(folder: Path, number: int) -> Path:
-    """The file of a volume."""
-    return folder / "scans" / f"{number:06d}.bin"
-
-
-def _unreadable(path: Path, error: Exception) -> NorefError:
+def _unreadable(path: str, error: Exception) -> NorefError:
     """Damage, unless the system refused: too many open files, or no memory, say nothing of the file."""
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         reason = error.strerror or str(error)
@@ -184,24 +203,17 @@ def _unreadable(path: Path, error: Exception) -> NorefError:
     return damaged(path, error)
 
 
-def _load(path: Path, digest: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an index with this SHA-256."""
-    # First: what reading damaged archives raises is any of a dozen errors, or none.
-    if digest_of(path) != digest:
-        raise ValueError(f"{path.name} is not as it was written")
-    with np.load(path, allow_pickle=False) as arrays:
+def arrays_of(index: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an index."""
+    with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _survey(index: dict[str, NDArray[Any]]) -> list[Seen]:
+def survey_of(index: dict[str, NDArray[Any]], once: dict[bytes, bytes]) -> list[Seen]:
+    """What an index knows of every scan; masks that were seen `once` already are not kept again."""
     data, ends = index["mask_bytes"].tobytes(), index["mask_ends"].tolist()
-    masks = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    cut = (data[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    masks = [once.setdefault(mask, mask) for mask in cut]
     columns = zip(
         index["ids"].tolist(),
         map(tuple, index["buckets"].tolist()),

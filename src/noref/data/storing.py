@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from noref.data.dataset import Seen, densities, volume_of
 from noref.data.prepare import Preparation
-from noref.data.record import ALIGNED, get, put
-from noref.data.store import INDEX, MANIFEST, UNFINISHED, VERSION, digest_of, volume_path
+from noref.data.record import ALIGNED
+from noref.data.storage import Place, Storage
+from noref.data.store import INDEX, MANIFEST, UNFINISHED, VERSION, arrays_of, storage_at, survey_of
 from noref.errors import NorefError
-from noref.files import check_free, sweep, whole
 from noref.scan import Role, Scan
 from noref.version import __version__
+
+PARTS = "parts"
+"""Below which lies, of a store that is not finished, what is known of each volume's scans."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,18 @@ class Written:
 
     Attributes:
         seen: what is known of it.
-        place: its volume's number, and its first byte and length in that volume's file.
+        place: of its record.
     """
 
     seen: Seen
-    place: tuple[int, int, int]
+    place: Place
 
 
-def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, role: Role) -> None:
+def write_store(path: Path | str, scans: Iterable[Scan], how: Preparation, role: Role) -> None:
     """Writes prepared scans as a store.
 
     Args:
-        folder: new or empty.
+        path: new or empty, see `storage_at`.
         scans: as `Dataset.prepared` gives them, each asked for once; those of a volume one after the other.
         how: they were prepared.
         role: of all of them.
@@ -48,24 +53,24 @@ def write_store(folder: Path | str, scans: Iterable[Scan], how: Preparation, rol
     Raises:
         NorefError: as `begin_store` and `finish_store` do.
     """
-    folder, once = Path(folder), dict[bytes, bytes]()
-    stamp, written = begin_store(folder, how, role), list[Written]()
+    storage, once = storage_at(path), dict[bytes, bytes]()
+    stamp, written = begin_store(storage, how, role), list[Written]()
     for number, (_, volume) in enumerate(groupby(scans, key=lambda scan: volume_of(scan.id))):
-        written += write_volume(folder, stamp, number, volume, once)
-    finish_store(folder, stamp, written, how, role)
+        written += write_volume(storage, stamp, number, volume, once)
+    finish_store(storage, stamp, written, how, role)
 
 
-def begin_store(folder: Path, how: Preparation, role: Role, ids: Sequence[str] = ()) -> str:
+def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[str] = ()) -> str:
     """The stamp of a new store, or of one that was begun by the same call and not finished.
 
     Args:
-        folder: new, empty, or of that store.
+        storage: new, empty, or of that store.
         how: its scans are prepared.
         role: of all of them.
         ids: of all of them; without any, an unfinished store is not gone on with.
 
     Raises:
-        NorefError: if the folder holds anything else, or masks are drawn anew each epoch.
+        NorefError: if the storage holds anything else, or masks are drawn anew each epoch.
     """
     if how.redraw and role is Role.PROXY:
         raise NorefError("redraw=true: a store holds one mask of every scan; prepare with redraw=false")
@@ -75,84 +80,75 @@ def begin_store(folder: Path, how: Preparation, role: Role, ids: Sequence[str] =
         "preparation": _settings(how),
         "scans": hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest(),
     }
-    file = folder / UNFINISHED
-    if ids and file.is_file() and not (folder / MANIFEST).exists():
+    if ids and storage.has(UNFINISHED) and not storage.has(MANIFEST):
         try:
-            before = json.loads(file.read_text(encoding="utf-8"))
+            before = json.loads(storage.read(UNFINISHED))
             stamp = str(before.pop("stamp"))
         except (OSError, ValueError, KeyError, AttributeError):
-            raise NorefError(f"{file}: damaged; remove {folder} and prepare the scans again") from None
+            raise NorefError(
+                f"{storage.path}/{UNFINISHED}: damaged; remove {storage.path} and prepare the scans again"
+            ) from None
         if before != begun:
-            raise NorefError(f"{folder}: begun with other scans or settings; give those, or another folder")
-        sweep(folder)
+            raise NorefError(
+                f"{storage.path}: begun with other scans or settings; give those, or another output"
+            )
+        storage.sweep()
         return stamp
-    check_free(folder)
+    storage.check_free()
     stamp = secrets.token_hex(ALIGNED // 2)
-    with whole(file) as temporary:
-        temporary.write_text(json.dumps({"stamp": stamp, **begun}, indent=1) + "\n", encoding="utf-8")
+    storage.write(UNFINISHED, _json({"stamp": stamp, **begun}))
     return stamp
 
 
 def write_volume(
-    folder: Path, stamp: str, number: int, scans: Iterable[Scan], once: dict[bytes, bytes]
+    storage: Storage, stamp: str, number: int, scans: Iterable[Scan], once: dict[bytes, bytes]
 ) -> list[Written]:
     """Writes one volume of a store, unless it is there already: then its scans are not asked for.
 
     Args:
-        folder: of the store.
+        storage: of the store.
         stamp: from `begin_store`.
         number: of the volume, from 0.
         scans: prepared.
         once: masks that were seen already, which are not kept again.
     """
-    path, written = volume_path(folder, number), list[Written]()
-    if path.exists():
-        return _there(path, stamp, number, once)
-    with whole(path) as temporary, temporary.open("wb") as file:
-        file.write(stamp.encode())
+    part = f"{PARTS}/{number:06d}.npz"
+    if storage.has_volume(number, stamp) and storage.has(part):
+        return _there(storage.read(part), once)
+    written: list[Written] = []
+    with storage.volume(number, stamp) as add:
         for scan in scans:
-            start = file.tell()
-            put(file, scan)
-            written.append(Written(Seen.of(scan, once), (number, start, file.tell() - start)))
+            written.append(Written(Seen.of(scan, once), add(scan)))
+        # Before the volume: one that is there is not looked at again.
+        storage.write(part, _index(written))
     return written
 
 
-def _there(path: Path, stamp: str, number: int, once: dict[bytes, bytes]) -> list[Written]:
-    # Private to this process: nothing is copied, and nothing written to tensors reaches the file.
-    content, written, start = np.memmap(path, np.uint8, mode="c"), list[Written](), ALIGNED
-    if content[:ALIGNED].tobytes() != stamp.encode():
-        raise NorefError(f"{path}: of another store; remove its folder and prepare the scans again")
-    while start < len(content):
-        scan, length = get(content[start:])
-        written.append(Written(Seen.of(scan, once), (number, start, length)))
-        start += length
-    return written
-
-
-def finish_store(folder: Path, stamp: str, written: Iterable[Written], how: Preparation, role: Role) -> None:
+def finish_store(
+    storage: Storage, stamp: str, written: Iterable[Written], how: Preparation, role: Role
+) -> None:
     """Makes a store of its volumes.
 
     Args:
-        folder: of the store.
+        storage: of the store.
         stamp: from `begin_store`.
         written: all of its scans, in any order.
         how: they were prepared.
         role: of all of them.
 
     Raises:
-        NorefError: if there are none, two have the same id, or the file system refuses.
+        NorefError: if there are none, two have the same id, or the storage refuses.
     """
     scans = sorted(written, key=lambda scan: scan.place)
     if not scans:
-        raise NorefError(f"{folder}: there is no scan to write")
+        raise NorefError(f"{storage.path}: there is no scan to write")
     if len({len(scan.seen.bucket) for scan in scans}) > 1:
-        raise NorefError(f"{folder}: scans on and off the Cartesian grid; prepare each kind in its own store")
+        raise NorefError(
+            f"{storage.path}: scans on and off the Cartesian grid; prepare each kind in its own store"
+        )
     if len({scan.seen.id for scan in scans}) < len(scans):
-        raise NorefError(f"{folder}: two scans have the same id; rename a file, or leave it out")
-    with whole(folder / INDEX) as temporary:
-        with temporary.open("wb") as file:
-            np.savez(file, **_index([scan.seen for scan in scans], [scan.place for scan in scans]))
-        digest = digest_of(temporary)
+        raise NorefError(f"{storage.path}: two scans have the same id; rename a file, or leave it out")
+    index = _index(scans, densities([scan.seen for scan in scans]))
     manifest = {
         "format": "noref store",
         "version": VERSION,
@@ -160,27 +156,32 @@ def finish_store(folder: Path, stamp: str, written: Iterable[Written], how: Prep
         "role": role,
         "scans": len(scans),
         "stamp": stamp,
-        "index": digest,
+        "index": hashlib.sha256(index).hexdigest(),
         "preparation": _settings(how),
     }
-    with whole(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    (folder / UNFINISHED).unlink(missing_ok=True)
+    storage.write(INDEX, index)
+    storage.write(MANIFEST, _json(manifest))
+    storage.remove(UNFINISHED)
+    storage.remove(PARTS)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _settings(how: Preparation) -> dict[str, Any]:
     return how.model_dump(mode="json", include=set(Preparation.model_fields))
 
 
-def _index(survey: Sequence[Seen], places: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
-    """The survey as arrays: every mask once, and its number for each scan."""
+def _index(scans: Sequence[Written], density: Mapping[tuple[int, int], Tensor] | None = None) -> bytes:
+    """What is known of scans as the arrays of an `.npz`: every mask once, and its number for each scan."""
     numbers: dict[bytes, int] = {}
+    survey = [scan.seen for scan in scans]
     masks = [
         [numbers.setdefault(mask, len(numbers)) for mask in (seen.mask, seen.allowed, seen.padding)]
         for seen in survey
     ]
-    density = {f"density {ky}x{kx}": of.numpy() for (ky, kx), of in densities(survey).items()}
-    return {
+    arrays: dict[str, Any] = {
         "ids": np.array([seen.id for seen in survey]),
         "buckets": np.array([seen.bucket for seen in survey]),
         "full": np.array([seen.full for seen in survey]),
@@ -188,6 +189,20 @@ def _index(survey: Sequence[Seen], places: Sequence[tuple[int, int, int]]) -> di
         "masks": np.array(masks),
         "mask_ends": np.cumsum([len(mask) for mask in numbers]),
         "mask_bytes": np.frombuffer(b"".join(numbers), np.uint8),
-        "places": np.array(places),
-        **density,
+        "places": np.array([scan.place for scan in scans]),
+        **{f"density {ky}x{kx}": of.numpy() for (ky, kx), of in (density or {}).items()},
     }
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def _there(part: bytes, once: dict[bytes, bytes]) -> list[Written]:
+    """The scans of a volume that was written before."""
+    index = arrays_of(part)
+    return [
+        Written(seen, (number, start, length))
+        for seen, (number, start, length) in zip(
+            survey_of(index, once), index["places"].tolist(), strict=True
+        )
+    ]

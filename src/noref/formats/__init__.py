@@ -22,20 +22,24 @@ from noref.formats import (
     fastmri,
     geometry,
     ismrmrd,
+    mrd2,
+    mrd2_images,
     mrd_images,
     nifti,
     png,
+    twix,
 )
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged, name_of
-from noref.formats.ismrmrd import Averages
+from noref.formats.filled import Acquired
+from noref.formats.mrd_scans import Averages
 from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
 
-SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd")
+SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd", ".mrd2")
 """What `write` can write."""
 
-__all__ = ["SUFFIXES", "Averages", "Domain", "Slices", "name_of", "read", "write"]
+__all__ = ["SUFFIXES", "Acquired", "Averages", "Domain", "Slices", "name_of", "read", "write"]
 
 
 def read(
@@ -50,10 +54,12 @@ def read(
     trajectory: str | None = None,
     matrix: int | None = None,
     readout_oversampling: float = 2.0,
+    acquired: Acquired = "header",
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
-    fastMRI and ISMRMRD HDF5, BART's cfl/hdr, DICOM and NIfTI say themselves what their axes are. Other arrays
+    fastMRI and ISMRMRD HDF5, MRD 2, Siemens twix, BART's cfl/hdr, DICOM and NIfTI say themselves what their
+    axes are. Other arrays
     (`.npy`, `.npz`, `.mat` of any version, other HDF5) need `axes`, except plain matrices and what is like
     nothing but CMRxRecon's files; an HDF5 file is one of these if it is MATLAB's, or if `axes`, `key` or
     images are asked for. DICOM and NIfTI hold images, whose k-space is made and marked as not raw, whatever
@@ -65,16 +71,19 @@ def read(
             `x` for images), `slice`, `set`, and `-` for one whose first entry alone is wanted. In the order
             that NumPy shows, for `.mat` files the order that MATLAB shows. `"cmrxrecon"` for a `.mat` file
             of CMRxRecon.
-        key: which array of the file; may be left out if only one has two axes or more.
+        key: which array of the file; may be left out if only one has two axes or more. Of twix, which
+            measurement; the last with an image if None.
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
         role: what the scans are to the training.
         mask_key: the array that holds the mask, Ω; for CMRxRecon the file that does.
-        averages: of ISMRMRD, "mean", or "apart" for averages as scans of their own.
+        averages: of ISMRMRD, MRD 2 and twix, "mean", or "apart" for averages as scans of their own.
         trajectory: where samples off the Cartesian grid were taken, each `ky` a read-out and `kx` its
             samples: a file (`formats.trajectory`), `radial` for full spokes evenly spaced over 360°, or
             `golden` for the golden angle.
         matrix: of the image of a trajectory, along either axis; as far as it reaches if None.
         readout_oversampling: of `radial` and `golden` spokes: samples per cycle per field of view.
+        acquired: of fastMRI and ISMRMRD, "header", or "all" to take lines for measured that parallel imaging
+            seems to have computed: no line is empty, and yet the header tells an acceleration.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
@@ -84,9 +93,9 @@ def read(
     if trajectory is not None:
         if domain == "image":
             raise NorefError(f"{path}: images have no trajectory; leave out trajectory or domain=image")
-        read_out = _read(path, axes, key, domain, role, mask_key, averages, on_grid=False)
+        read_out = _read(path, axes, key, domain, role, mask_key, averages, acquired, on_grid=False)
         return OffGrid(read_out, trajectory, matrix, readout_oversampling)
-    return _read(path, axes, key, domain, role, mask_key, averages, on_grid=True)
+    return _read(path, axes, key, domain, role, mask_key, averages, acquired, on_grid=True)
 
 
 def _read(
@@ -97,6 +106,7 @@ def _read(
     role: Role,
     mask_key: str | None,
     averages: Averages,
+    acquired: Acquired,
     *,
     on_grid: bool,
 ) -> Slices:
@@ -116,6 +126,14 @@ def _read(
         if key or mask_key:
             raise NorefError(f"{path}: a NIfTI volume has no {key or mask_key}; leave out key and mask_key")
         return nifti.read(path, axes=axes, role=role)
+    if _begins(path, mrd2.is_mrd2):
+        if axes or key or mask_key:
+            raise NorefError(f"{path}: MRD 2 says itself what its axes are; leave out axes, key and mask_key")
+        return mrd2.Mrd2Slices(path, role=role, averages=averages, acquired=acquired)
+    if _begins(path, twix.is_twix):
+        if axes or mask_key:
+            raise NorefError(f"{path}: twix says itself what its axes are; leave out axes and mask_key")
+        return twix.TwixSlices(path, role=role, averages=averages, measurement=key)
     source = _source(path)
     if isinstance(source, arrays.Hdf5 | arrays.Mat5) and domain == "kspace":
         matlab = not isinstance(source, arrays.Hdf5) or source.matlab
@@ -125,8 +143,8 @@ def _read(
             return cmrxrecon.read(source, key=known or key, role=role, mask=mask)
     if isinstance(source, arrays.Hdf5) and not source.matlab and not (axes or key or domain == "image"):
         if ismrmrd.is_ismrmrd(path):
-            return ismrmrd.IsmrmrdSlices(path, role=role, averages=averages)
-        return fastmri.FastmriSlices(path, role=role, mask_key=mask_key or "mask")
+            return ismrmrd.IsmrmrdSlices(path, role=role, averages=averages, acquired=acquired)
+        return fastmri.FastmriSlices(path, role=role, mask_key=mask_key or "mask", acquired=acquired)
     return arrays.read(source, axes=axes, key=key, domain=domain, role=role, mask_key=mask_key)
 
 
@@ -160,8 +178,8 @@ def _source(path: Path) -> arrays.Source:
     if start.startswith(b"MATLAB 5"):
         return arrays.Mat5(path)
     raise NorefError(
-        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, BART cfl, .mat, .npy, .npz, "
-        "DICOM and NIfTI"
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, MRD 2, Siemens twix, BART cfl, "
+        ".mat, .npy, .npz, DICOM and NIfTI"
     )
 
 
@@ -175,8 +193,9 @@ def write(
 ) -> None:
     """Writes images in the format that the suffix names, all of the file or nothing.
 
-    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy`, `.cfl`
-    and `.mrd` or `.mrd.h5` (ISMRMRD) keep the phase. `.dcm` is a new folder with a file a slice.
+    `.h5` (fastMRI's submission format), `.nii`, `.nii.gz`, `.png` and `.dcm` hold magnitudes; `.npy`, `.cfl`,
+    `.mrd` or `.mrd.h5` (ISMRMRD) and `.mrd2` (MRD 2) keep the phase. `.dcm` is a new folder with a file a
+    slice.
 
     Args:
         path: of the file; its folder is made if need be.
@@ -202,6 +221,8 @@ def write(
         nifti.write(path, array, headers, made=made)
     elif path.name.endswith((".mrd", ".mrd.h5")):
         mrd_images.write_images(path, array, headers[0])
+    elif path.suffix == mrd2_images.SUFFIX:
+        mrd2_images.write_images(path, array, headers[0])
     elif path.suffix == ".h5":
         fastmri.write_images(path, array, acquisition=headers[0].protocol)
     elif path.suffix == ".png":

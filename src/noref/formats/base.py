@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,11 @@ def scan_id(subject: str, scan: str, index: int) -> str:
     return f"{subject.replace('/', '_')}/{scan.replace('/', '_')}/{index:03d}"
 
 
+def pseudonym(patient: str) -> str:
+    """A subject made of a patient's ID, so that all scans of a patient stay together and no name is told."""
+    return f"patient-{hashlib.blake2b(patient.encode(), digest_size=4).hexdigest()}"
+
+
 def name_of(path: Path) -> str:
     """The name of a file without its suffix, `.nii.gz` being one; of a folder all of it but for `.dcm`."""
     if path.is_dir():
@@ -88,7 +94,7 @@ def name_of(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).stem if path.name.endswith(".nii.gz") else path.stem
 
 
-def damaged(path: Path, error: Exception) -> NorefError:
+def damaged(path: Path | str, error: Exception) -> NorefError:
     """What to raise when a file has the signature of its format but cannot be read."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return NorefError(f"{path}: damaged or incomplete ({reason}); copy or export it again")

@@ -174,6 +174,7 @@ def _shared(header: Header, made: str, power: int, patient: Patient | None) -> D
         ("EchoTime", header.echo_time),
         ("InversionTime", header.inversion_time),
         ("FlipAngle", header.flip_angle),
+        ("MagneticFieldStrength", header.field_strength),
     ):
         if value is not None:
             setattr(series, name, _decimal(value))

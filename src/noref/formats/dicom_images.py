@@ -6,7 +6,6 @@ functional groups. Values are those of the rescale slope and intercept.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, EnhancedMRImageStorage, MRImageStorage
 
 from noref.errors import NorefError
-from noref.formats.base import Slices, damaged, name_of, scan_id, to_kspace
+from noref.formats.base import Slices, damaged, name_of, pseudonym, scan_id, to_kspace
 from noref.formats.geometry import centre_of, vector
 from noref.physics import fft2c
 from noref.scan import Header, Role, Scan
@@ -141,8 +140,7 @@ def read(path: Path, *, role: Role = Role.TARGET) -> DicomSlices:
             raise damaged(file, error) from error
     if len(series) > 1:
         raise NorefError(f"{path}: holds {len(series)} series; put each into a folder of its own")
-    subject = f"patient-{hashlib.blake2b(patient.encode(), digest_size=4).hexdigest()}"
-    return DicomSlices(path, _sorted(frames), subject if patient else name_of(path), role)
+    return DicomSlices(path, _sorted(frames), pseudonym(patient) if patient else name_of(path), role)
 
 
 def _check_kind(path: Path, content: Dataset) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from noref.errors import NorefError
 from noref.files import whole
 from noref.formats import ismrmrd_header
 from noref.formats.base import Slices, as_complex64, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.physics import crop_centre, ifft2c
 from noref.scan import Header, Role, Scan, padding_of
 
@@ -36,11 +38,25 @@ RSS = ("reconstruction_rss", "reconstruction_esc")
 
 
 class FastmriSlices(Slices):
-    """The slices of one fastMRI file."""
+    """The slices of one fastMRI file.
+
+    Args:
+        path: of the file.
+        role: what the scans are to the training.
+        mask_key: the data set that holds Ω, where there is one.
+        acquired: which lines count as measured where there is none, see `formats.filled`.
+    """
 
     format = "fastMRI HDF5"
 
-    def __init__(self, path: Path, *, role: Role = Role.TARGET, mask_key: str = "mask") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Role = Role.TARGET,
+        mask_key: str = "mask",
+        acquired: Acquired = "header",
+    ) -> None:
         with opened(path) as file:
             kspace = file.get("kspace")
             if not isinstance(kspace, h5py.Dataset):
@@ -58,6 +74,7 @@ class FastmriSlices(Slices):
             self.mask_axes = self._fit_mask(path, file, (slices, readout, phase))
             self.subject = _text(file.attrs.get("patient_id")) or path.stem
             self.protocol = _text(file.attrs.get("acquisition"))
+            self.acquired: Acquired = acquired
             header = file.get("ismrmrd_header")
             self.geometry = ismrmrd_header.parse(b"" if header is None else header[()], self.shape)
             for name, expected in (
@@ -100,7 +117,7 @@ class FastmriSlices(Slices):
             mask = measured
         elif padding is not None:
             mask = mask & ~padding
-        return Scan(
+        scan = Scan(
             id=self.ids[index],
             kspace=kspace,
             measured=measured | mask,
@@ -113,6 +130,22 @@ class FastmriSlices(Slices):
             raw=raw,
             header=header,
         )
+        # A mask in the file tells better than its header.
+        if self.acquired == "all" or self.mask_key is not None:
+            return scan
+        told = (measured, header.acceleration, self.geometry.calibration_lines)
+        if acquired_lines(*told) is None:
+            return scan
+        lines = acquired_lines(*told, self._offset)
+        assert lines is not None
+        return without_filled(scan, lines)
+
+    @cached_property
+    def _offset(self) -> int:
+        """That of the acquired lines in a file that was filled in, from its middle slice."""
+        with opened(self.path) as file:
+            plane = _planes(_slice(file["kspace"], len(self) // 2), coils=True)
+        return offset_of(torch.from_numpy(as_complex64(plane)), round(self.geometry.acceleration))
 
     def _mask(self, file: h5py.File, index: int) -> Tensor | None:
         if self.mask_key is None:
@@ -140,6 +173,7 @@ class FastmriSlices(Slices):
             directions=None if directions is None else tuple(_vector(axis) for axis in directions),
             protocol=self.protocol or self.geometry.protocol,
             acceleration=self.geometry.acceleration,
+            field_strength=self.geometry.field_strength,
             **{name: getattr(self.geometry, name) for name in ismrmrd_header.SEQUENCE.values()},
         )
 
@@ -263,6 +297,7 @@ def _put_header(path: Path, file: h5py.File, scan: Scan) -> None:
         header.spacing,
         header.protocol,
         header.acceleration,
+        field_strength=header.field_strength,
         **{name: getattr(header, name) for name in ismrmrd_header.SEQUENCE.values()},
     )
     file["ismrmrd_header"] = ismrmrd_header.build(scan.shape, geometry)

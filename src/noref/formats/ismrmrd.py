@@ -6,55 +6,20 @@ Version 1.8 of the format, http://ismrmrd.github.io; Inati et al., ISMRM Raw dat
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from noref.coils.calibration import centred_block
-from noref.coils.whitening import noise_covariance
-from noref.errors import NorefError
-from noref.formats.base import Slices, opened, scan_id, to_kspace
-from noref.formats.mrd_frames import Frame, frames, noise_scans
-from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
-from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader, parse
-from noref.formats.mrd_readouts import (
-    FileValues,
-    Table,
-    Values,
-    grid,
-    is_data,
-    read_samples,
-    read_table,
-    read_trajectory,
-)
-from noref.scan import Role, Scan
-
-Averages = Literal["mean", "apart"]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One group of a file, or what a stream has brought of one.
-
-    Attributes:
-        group: its name.
-        header: what its XML says.
-        table: headers of its read-outs.
-        noise: covariance of its noise scans, complex64 `(coils, coils)`, or None.
-        dwell: microseconds between two samples of these; 0 if not told.
-    """
-
-    group: str
-    header: MrdHeader
-    table: Table
-    noise: Tensor | None
-    dwell: float
+from noref.formats.base import opened
+from noref.formats.filled import Acquired
+from noref.formats.mrd_header import MrdHeader, parse
+from noref.formats.mrd_readouts import FileValues, Values, is_data, read_table
+from noref.formats.mrd_scans import Averages, MeasuredSlices, Measurement, with_noise
+from noref.scan import Role
 
 
 def is_ismrmrd(path: Path) -> bool:
@@ -67,14 +32,14 @@ def is_ismrmrd(path: Path) -> bool:
         return bool(_groups(file))
 
 
-class IsmrmrdSlices(Slices):
+class IsmrmrdSlices(MeasuredSlices):
     """The slices of one file: of all measurements, scans and slices in it.
 
     Args:
         path: of the file.
         role: what the scans are to the training.
-        averages: whether averages are averaged, or scans of their own: two measurements of the same, of which
-            one can be held against what is made of the other.
+        averages: see `MeasuredSlices`.
+        acquired: which lines count as measured, see `formats.filled`.
 
     Raises:
         NorefError: if the file is damaged or holds no image, or its parts contradict each other.
@@ -82,102 +47,25 @@ class IsmrmrdSlices(Slices):
 
     format = "ISMRMRD HDF5"
 
-    def __init__(self, path: Path, *, role: Role = Role.TARGET, averages: Averages = "mean") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Role = Role.TARGET,
+        averages: Averages = "mean",
+        acquired: Acquired = "header",
+    ) -> None:
         with opened(path) as file:
             measurements = [_measurement(path, file, name) for name in _groups(file) if _data(file, name)]
         # Scanners keep noise scans in a measurement of their own.
         spare = next((m for m in measurements if m.noise is not None), None)
-        found = [(one, frames(one.table, one.header, apart=averages == "apart")) for one in measurements]
-        several = sum(bool(own) for _, own in found) > 1
-        self._frames: list[tuple[Measurement, Measurement | None, Frame]] = []
-        ids = []
-        for one, own in found:
-            noise = one if one.noise is not None else spare
-            for frame in own:
-                check(path, one, noise, frame)
-                self._frames.append((one, noise, frame))
-                parts = (path.stem, one.group.replace("/", ".") if several else "", frame.name)
-                subject = one.header.subject or path.stem
-                ids.append(scan_id(subject, ".".join(filter(None, parts)), frame.slice))
-        if not ids:
-            raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
-        super().__init__(path, ids, role)
+        pairs = [(one, one if one.noise is not None else spare) for one in measurements]
+        super().__init__(path, pairs, role, averages, acquired)
 
-    def _read(self, index: int) -> Scan:
-        one, noise, frame = self._frames[index]
+    @contextmanager
+    def _values(self, one: Measurement) -> Iterator[Values]:
         with opened(self.path) as file:
-            values = FileValues(_data(file, one.group))
-            return scan_of(self.path, values, one, noise, frame, self.ids[index], self.role)
-
-
-def scan_of(
-    path: Path,
-    values: Values,
-    one: Measurement,
-    noise: Measurement | None,
-    frame: Frame,
-    name: str,
-    role: Role = Role.TARGET,
-) -> Scan:
-    """A slice of its read-outs.
-
-    Args:
-        path: of the file, or the name of the stream, for messages.
-        values: of the read-outs.
-        one: their measurement.
-        noise: the measurement that brings the noise scans, or None.
-        frame: which read-outs; `check` has let them pass.
-        name: the slice's, `subject/scan/slice`.
-        role: what it is to the training.
-
-    Raises:
-        NorefError: if read-outs contradict each other or the header, or nobody could learn from them.
-    """
-    table = one.table[frame.imaging]
-    space = one.header.space(int(table["encoding_space_ref"][0]))
-    samples = read_samples(path, values, one.table, frame.imaging)
-    if space.trajectory in CARTESIAN:
-        kspace, count = grid(path, table, samples, *places(path, table, space))
-        trajectory = None
-    else:
-        positions = read_trajectory(path, values, one.table, frame.imaging)
-        kspace, count, trajectory = _spokes(path, table, samples, positions, space)
-    measured = torch.from_numpy(count > 0)
-    return Scan(
-        id=name,
-        kspace=to_kspace(kspace, f"{path}: {name}"),
-        measured=measured,
-        mask=measured,
-        padding=padding(measured, space) if trajectory is None else None,
-        trajectory=trajectory,
-        calibration=_calibration(path, values, one, frame, space),
-        noise_cov=None if noise is None else noise_in_image(noise, table, count),
-        role=role,
-        header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
-    )
-
-
-def _calibration(
-    path: Path, values: Values, one: Measurement, frame: Frame, space: EncodingSpace
-) -> Tensor | None:
-    """The fully sampled centre of the slice's calibration scan, brought to the image's field of view."""
-    if not len(frame.calibration):
-        return None
-    table = one.table[frame.calibration]
-    own = one.header.space(int(table["encoding_space_ref"][0]))
-    if own.trajectory not in CARTESIAN:
-        return None
-    samples = read_samples(path, values, one.table, frame.calibration)
-    kspace, count = grid(path, table, samples, *places(path, table, own))
-    block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
-    if 0 in block.shape:
-        return None
-    mine, wanted = (part.encoded.view[:2] for part in (own, space))
-    if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
-        wanted = space.recon.view[:2]
-    if mine == wanted or 0 in (*mine, *wanted):
-        return block
-    return in_view(path, block, mine, wanted)
+            yield FileValues(_data(file, one.group))
 
 
 def _groups(file: h5py.File) -> list[str]:
@@ -211,84 +99,3 @@ def _measurement(path: Path, file: h5py.File, group: str) -> Measurement:
         )
         header = MrdHeader()
     return with_noise(path, FileValues(data), Measurement(group, header, table, None, 0.0))
-
-
-def with_noise(path: Path, values: Values, one: Measurement) -> Measurement:
-    """A measurement with the covariance of its noise scans, if it has any.
-
-    Raises:
-        NorefError: if these are of different channels, or do not hold what their headers say.
-    """
-    numbers = noise_scans(one.table)
-    if not len(numbers):
-        return one
-    samples = read_samples(path, values, one.table, numbers)
-    coils = {len(values) for values in samples}
-    if len(coils) > 1:
-        raise NorefError(
-            f"{path}: noise scans of {_numbers(coils)} channels; leave out those of the other coils"
-        )
-    noise = noise_covariance(torch.from_numpy(np.concatenate(samples, axis=1)))
-    return replace(one, noise=noise, dwell=float(one.table["sample_time_us"][numbers[0]]))
-
-
-def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame) -> None:
-    """Refuses what `Scan` has no place for, before anything is read.
-
-    Raises:
-        NorefError: if the read-outs of a slice are empty, differ in channels from each other or from the
-            noise scans, or are partitions of a 3-D scan.
-    """
-    used = one.table[np.concatenate([frame.imaging, frame.calibration])]
-    coils = set(used["active_channels"].tolist())
-    if not one.table["number_of_samples"][frame.imaging].any():
-        raise NorefError(f"{path}: read-outs without samples; export it again")
-    if len(coils) > 1:
-        raise NorefError(f"{path}: read-outs of {_numbers(coils)} channels in one scan; export it again")
-    if noise is not None and noise.noise is not None and len(noise.noise) not in coils:
-        raise NorefError(
-            f"{path}: noise scans of {len(noise.noise)} channels, but {_numbers(coils)} in the image; export "
-            "it with the noise scan of its own coils, or without one"
-        )
-    partitions = np.unique(used["kspace_encode_step_2"])
-    if len(partitions) > 1:
-        raise NorefError(
-            f"{path}: a 3-D scan of {len(partitions)} partitions, and noref reads 2-D slices; transform it "
-            "along the partitions first"
-        )
-
-
-def _numbers(values: set[int]) -> str:
-    return " and ".join(map(str, sorted(values)))
-
-
-def _spokes(
-    path: Path, table: Table, samples: list[NDArray[Any]], positions: list[NDArray[Any]], space: EncodingSpace
-) -> tuple[NDArray[np.complex64], NDArray[np.intp], Tensor]:
-    """Read-outs off the grid: k-space `(coils, readouts, samples)`, what of it counts, and the trajectory.
-
-    Shorter read-outs than the longest end in samples that were not measured, at the centre of k-space.
-    """
-    longest = max(line.shape[-1] for line in samples)
-    kspace = np.zeros((len(samples[0]), len(samples), longest), np.complex64)
-    count = np.zeros(kspace.shape[1:], np.intp)
-    trajectory = np.zeros((*count.shape, 2), np.float32)
-    for i, (line, where) in enumerate(zip(samples, positions, strict=True)):
-        start, stop = int(table["discard_pre"][i]), line.shape[-1] - int(table["discard_post"][i])
-        kspace[:, i, start:stop] = line[:, start:stop]
-        count[i, start:stop] = 1
-        trajectory[i, : len(where)] = where[:, ::-1]
-    return kspace, count, torch.from_numpy(trajectory * cycles(path, trajectory, space))
-
-
-def noise_in_image(noise: Measurement, table: Table, count: NDArray[np.intp]) -> Tensor | None:
-    """Covariance of the noise in k-space, complex64 `(coils, coils)`, from that of the noise scans.
-
-    `Σ_noise · τ_noise / (τ b) · mean(1/n)`, with the dwell times τ, the receiver's relative noise bandwidth b
-    and n averages of a sample (Kellman and McVeigh, MRM 54 (2005), for the first two).
-    """
-    if noise.noise is None:
-        return None
-    dwell = float(table["sample_time_us"][0])
-    slower = noise.dwell / dwell if dwell and noise.dwell else 1.0
-    return noise.noise * slower / noise.header.noise_bandwidth * float((1 / count[count > 0]).mean())

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from noref.formats.mrd_header import calibration_lines
+
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
 
 
@@ -27,6 +29,8 @@ class Geometry:
         echo_time: milliseconds.
         inversion_time: milliseconds.
         flip_angle: degrees.
+        field_strength: teslas.
+        calibration_lines: embedded in the image; None if not told, and not written.
     """
 
     sampled_lines: tuple[int, int]
@@ -38,6 +42,8 @@ class Geometry:
     echo_time: float | None = None
     inversion_time: float | None = None
     flip_angle: float | None = None
+    field_strength: float | None = None
+    calibration_lines: int | None = None
 
 
 SEQUENCE = {
@@ -91,6 +97,8 @@ def parse(text: bytes | str, shape: tuple[int, int]) -> Geometry:
         spacing=(y, x, z) if y > 0 and x > 0 and z > 0 else None,
         protocol=root.findtext("{*}measurementInformation/{*}protocolName") or "",
         acceleration=number("parallelImaging/accelerationFactor/kspace_encoding_step_1") or 1.0,
+        field_strength=number("systemFieldStrength_T", "acquisitionSystemInformation"),
+        calibration_lines=calibration_lines(root),
         **{name: number(tag, "sequenceParameters") for tag, name in SEQUENCE.items()},
     )
 
@@ -110,6 +118,9 @@ def build(shape: tuple[int, int], geometry: Geometry) -> str:
         "</parallelImaging>"
     )
 
+    field = geometry.field_strength
+    system = "" if field is None else f"<systemFieldStrength_T>{field}</systemFieldStrength_T>"
+
     timing = {tag: getattr(geometry, name) for tag, name in SEQUENCE.items()}
     sequence = "".join(f"<{tag}>{value}</{tag}>" for tag, value in timing.items() if value is not None)
 
@@ -124,6 +135,7 @@ def build(shape: tuple[int, int], geometry: Geometry) -> str:
         f'<?xml version="1.0" encoding="utf-8"?><ismrmrdHeader xmlns="{NAMESPACE}">'
         f"<measurementInformation><patientPosition>HFS</patientPosition>"
         f"<protocolName>{escape(geometry.protocol)}</protocolName></measurementInformation>"
+        f"<acquisitionSystemInformation>{system}</acquisitionSystemInformation>"
         f"<experimentalConditions><H1resonanceFrequency_Hz>0</H1resonanceFrequency_Hz></experimentalConditions>"
         f"<encoding><encodedSpace>{space(shape)}</encodedSpace>"
         f"<reconSpace>{space(geometry.crop or shape)}</reconSpace>"

@@ -22,6 +22,10 @@ LARGEST = 16384
 FINER = 8
 """Pixels to a sample in which a calibration scan's image is cut to another field of view."""
 
+SIEMENS = "SIEMENS"
+"""A vendor whose directions along the read-out and the lines are those of an image by the forward transform:
+in one by the inverse transform they point the other way."""
+
 EDGE = 0.51
 """Where k-space ends, as a share of the matrix, with room for rounding."""
 
@@ -127,7 +131,7 @@ def _shape(sizes: NDArray[np.int64]) -> tuple[int, int]:
 def header_of(
     header: MrdHeader, space: EncodingSpace, table: Table, shape: tuple[int, ...], on_grid: bool
 ) -> Header:
-    """Geometry of a slice with the pixels of the encoded matrix, placed as its first read-out is.
+    """Geometry and timing of a slice with the pixels of the encoded matrix, placed as its first read-out is.
 
     Args:
         header: of the measurement.
@@ -148,9 +152,13 @@ def header_of(
         crop.append(pixels)
     y, x = (encoded.view[axis] / (encoded.matrix[axis] or shape[1 - axis]) for axis in (1, 0))
     z = encoded.view[2] / (encoded.matrix[2] or 1)
-    vectors = [table[name][0] for name in ("read_dir", "phase_dir", "slice_dir")]
+    turned = -1 if header.vendor.startswith(SIEMENS) else 1
+    signs = {"read_dir": turned, "phase_dir": turned, "slice_dir": 1}
+    # Without negative zeros.
+    vectors = [sign * table[name][0] + 0.0 for name, sign in signs.items()]
     placed = all(abs(np.linalg.norm(vector) - 1) < 0.01 for vector in vectors)
     rows, columns = crop
+    contrast, echoes = int(table["contrast"][0]), header.echo_times
     return Header(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
         matrix=None if on_grid else (rows, columns),
@@ -159,6 +167,11 @@ def header_of(
         directions=tuple(map(_vector, vectors)) if placed else None,
         protocol=header.protocol,
         acceleration=space.acceleration,
+        repetition_time=header.repetition_time,
+        echo_time=echoes[contrast] if contrast < len(echoes) else None,
+        inversion_time=header.inversion_time,
+        flip_angle=header.flip_angle,
+        field_strength=header.field_strength,
     )
 
 

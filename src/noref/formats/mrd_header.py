@@ -76,12 +76,26 @@ class MrdHeader:
         subject: the patient's id.
         protocol: its name.
         noise_bandwidth: mean of the receiver's noise power over the bandwidth, over that at its centre.
+        calibration_lines: embedded in the image, along `kspace_encode_step_1`.
+        field_strength: teslas.
+        repetition_time: milliseconds.
+        echo_times: milliseconds, by contrast.
+        inversion_time: milliseconds.
+        flip_angle: degrees.
+        vendor: of the scanner, in capitals.
     """
 
     spaces: Sequence[EncodingSpace] = ()
     subject: str = ""
     protocol: str = ""
     noise_bandwidth: float = 1.0
+    calibration_lines: int | None = None
+    field_strength: float | None = None
+    repetition_time: float | None = None
+    echo_times: tuple[float, ...] = ()
+    inversion_time: float | None = None
+    flip_angle: float | None = None
+    vendor: str = ""
 
     def space(self, number: int) -> EncodingSpace:
         """An encoding space; one that says nothing where the header has none of this number."""
@@ -95,12 +109,28 @@ def parse(text: bytes) -> MrdHeader | None:
     except ElementTree.ParseError:
         return None
     bandwidth = _number(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
+    echoes = [_value(element.text) for element in root.findall("{*}sequenceParameters/{*}TE")]
     return MrdHeader(
         spaces=[_encoding(element) for element in root.findall("{*}encoding")],
         subject=_text(root, "subjectInformation/patientID"),
         protocol=_text(root, "measurementInformation/protocolName"),
         noise_bandwidth=bandwidth or 1.0,
+        calibration_lines=calibration_lines(root),
+        field_strength=_number(root, "acquisitionSystemInformation/systemFieldStrength_T") or None,
+        repetition_time=_number(root, "sequenceParameters/TR"),
+        echo_times=tuple(echo for echo in echoes if echo is not None),
+        # TI is left alone: converters of Siemens files write it with and without an inversion.
+        flip_angle=_number(root, "sequenceParameters/flipAngle_deg"),
+        vendor=_text(root, "acquisitionSystemInformation/systemVendor").upper(),
     )
+
+
+def calibration_lines(root: ElementTree.Element) -> int | None:
+    """Calibration lines embedded in the image, as converters of Siemens files tell; None if untold."""
+    for element in root.findall("{*}userParameters/{*}userParameterLong"):
+        if _text(element, "name") == "EmbeddedRefLinesE1" and (count := _number(element, "value")):
+            return int(count)
+    return None
 
 
 def _encoding(element: ElementTree.Element) -> EncodingSpace:
@@ -137,8 +167,12 @@ def _text(element: ElementTree.Element, path: str) -> str:
 
 
 def _number(element: ElementTree.Element, path: str) -> float | None:
+    return _value(_text(element, path))
+
+
+def _value(text: str | None) -> float | None:
     try:
-        value = float(_text(element, path))
+        value = float(text or "")
     except ValueError:
         return None
     return value if 0 <= value < math.inf else None
@@ -158,6 +192,10 @@ def build(header: MrdHeader, coils: int) -> bytes:
     _put(measurement, "patientPosition", "HFS")
     _put(measurement, "protocolName", header.protocol)
     system = _put(root, "acquisitionSystemInformation")
+    if header.vendor:
+        _put(system, "systemVendor", header.vendor)
+    if header.field_strength is not None:
+        _put(system, "systemFieldStrength_T", header.field_strength)
     _put(system, "receiverChannels", coils)
     _put(system, "relativeReceiverNoiseBandwidth", header.noise_bandwidth)
     _put(root, "experimentalConditions/H1resonanceFrequency_Hz", 0)
@@ -189,6 +227,16 @@ def build(header: MrdHeader, coils: int) -> bytes:
             _put(factor, "kspace_encoding_step_1", round(space.acceleration))
             _put(factor, "kspace_encoding_step_2", 1)
             _put(parallel, "calibrationMode", space.calibration or "other")
+    times = {
+        "TR": [header.repetition_time],
+        "TE": header.echo_times,
+        "TI": [header.inversion_time],
+        "flipAngle_deg": [header.flip_angle],
+    }
+    known = [(tag, value) for tag, values in times.items() for value in values if value is not None]
+    sequence = _put(root, "sequenceParameters") if known else root
+    for tag, value in known:
+        _put(sequence, tag, value)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text
 

@@ -127,7 +127,16 @@ def _header_of(path: Path, scan: Scan) -> MrdHeader:
         "" if scan.calibration is None else "separate",
         header.acceleration,
     )
-    return MrdHeader([space], scan.subject, header.protocol)
+    return MrdHeader(
+        [space],
+        scan.subject,
+        header.protocol,
+        field_strength=header.field_strength,
+        repetition_time=header.repetition_time,
+        echo_times=() if header.echo_time is None else (header.echo_time,),
+        inversion_time=header.inversion_time,
+        flip_angle=header.flip_angle,
+    )
 
 
 def _noise(scan: Scan) -> NDArray[Any]:

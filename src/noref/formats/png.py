@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -47,4 +48,11 @@ def write_each(folder: Path, images: NDArray[Any]) -> None:
 def save(path: Path, picture: NDArray[np.uint8]) -> None:
     """Writes a grey picture `(y, x)` as it is."""
     with whole(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="png")
+        temporary.write_bytes(encoded(picture))
+
+
+def encoded(picture: NDArray[np.uint8]) -> bytes:
+    """A grey picture `(y, x)` as the bytes of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="png")
+    return file.getvalue()

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from noref.errors import NorefError
 from noref.formats import Averages
 from noref.formats.base import scan_id
-from noref.formats.ismrmrd import Measurement, check, scan_of, with_noise
 from noref.formats.mrd_frames import counters, frames
 from noref.formats.mrd_header import SEPARATE, EncodingSpace, MrdHeader
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, table_of
+from noref.formats.mrd_scans import Measurement, check, scan_of, with_noise
 from noref.scan import Scan
 from noref.serve.wire import MIB, Readout
 

@@ -1,0 +1,291 @@
+"""What holds for every place that a store can lie in: folder, Zarr in a folder, Zarr on object storage."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import fsspec
+import pytest
+import s3fs
+import zarr
+from data.stores import differing, estimated, proxies, single_coil, stored, targets
+from synthetic import scan, undersampled
+from torch.utils.data import DataLoader
+
+from noref.data.dataset import Dataset, volume_of
+from noref.data.prepare import Preparation
+from noref.data.storage import Storage
+from noref.data.store import VERSION, Store, is_store, storage_at
+from noref.data.storing import begin_store, finish_store, write_store, write_volume
+from noref.errors import NorefError
+from noref.scan import Role, Scan
+
+PLACES = ["folder", "zarr", "s3"]
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a new store can be written."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/some/store"
+    return str(tmp_path / ("store.zarr" if request.param == "zarr" else "store"))
+
+
+def below(place: str) -> list[str]:
+    """All objects of a store."""
+    fs, root = fsspec.url_to_fs(place)
+    fs.invalidate_cache()
+    return sorted(name.removeprefix(root) for name in fs.find(root))
+
+
+def put(place: str, name: str, content: bytes) -> None:
+    """Writes an object as anything but noref would."""
+    fs, root = fsspec.url_to_fs(place)
+    fs.pipe_file(f"{root}/{name}", content)
+
+
+def content_of(place: str, name: str) -> bytes:
+    fs, root = fsspec.url_to_fs(place)
+    return bytes(fs.cat_file(f"{root}/{name}"))
+
+
+def of_two_volumes() -> Dataset:
+    """Five slices, the first of a longer record than the others of its volume."""
+    made = [undersampled(scan((20, 16), 2, seed=i, noise=0.01), "random2d", 2, 4) for i in range(5)]
+    made[0] = undersampled(scan((24, 16), 2, seed=0, noise=0.01), "random2d", 2, 4)
+    named = [replace(one, id=f"subject{i // 3}/scan/{i}") for i, one in enumerate(made)]
+    return Dataset(named, Preparation(), Role.TARGET)
+
+
+def go_on(storage: Storage, made: Dataset, asked: list[str]) -> None:
+    """Writes a store, or what is missing of it; appends the ids of scans that were asked for."""
+
+    def ask(index: int) -> Scan:
+        asked.append(made.ids[index])
+        return made.prepared(index)
+
+    stamp, written = begin_store(storage, made.how, made.role, made.ids), []
+    volumes = groupby(range(len(made)), key=lambda index: volume_of(made.ids[index]))
+    for number, (_, indices) in enumerate(volumes):
+        written += write_volume(storage, stamp, number, map(ask, indices), {})
+    finish_store(storage, stamp, written, made.how, made.role)
+
+
+@pytest.mark.parametrize("make", [targets, proxies, single_coil, estimated, of_two_volumes])
+def test_scans_are_the_same_bit_for_bit(make: Callable[[], Dataset], place: str) -> None:
+    made = make()
+    read = stored(place, made)
+    assert read.ids == made.ids
+    for index in range(len(made)):
+        assert differing(made[index], read[index]) == []
+    assert is_store(place)
+
+
+def test_objects_are_what_was_written_last(place: str) -> None:
+    storage = storage_at(place)
+    assert not storage.has("a/one.json")
+    with pytest.raises(FileNotFoundError):
+        storage.read("a/one.json")
+    storage.check_free()
+    for content in (b"first", b"", b"last"):
+        storage.write("a/one.json", content)
+        assert storage.read("a/one.json") == content
+    storage.write("a/two.json", b"two")
+    with pytest.raises(NorefError, match="already holds") as caught:
+        storage.check_free()
+    assert place in str(caught.value)
+    storage.remove("a/one.json")
+    assert (storage.has("a/one.json"), storage.has("a/two.json")) == (False, True)
+    storage.remove("a")
+    storage.remove("a")
+    assert below(place) == []
+
+
+def test_other_processes_read_it_too(place: str) -> None:
+    made = of_two_volumes()
+    read = stored(place, made)
+    # Opened before: what a process has opened is of no use to its children.
+    assert read[0].id == made.ids[0]
+    loaded = list(DataLoader(read, batch_size=None, num_workers=2))
+    assert len(loaded) == len(made)
+    again = pickle.loads(pickle.dumps(read))
+    for index, one in enumerate(loaded):
+        assert differing(made[index], one) == []
+        assert differing(made[index], again[index]) == []
+
+
+def test_opening_reads_no_scan(place: str) -> None:
+    made = of_two_volumes()
+    stored(place, made)
+    storage_at(place).remove("scans")
+    store = Store(place)
+    assert list(store.ids) == made.ids
+    with pytest.raises(NorefError, match=r"store.*/scans/000000.*: damaged or incomplete"):
+        store[0]
+
+
+def test_what_cannot_be_read_is_one_line(place: str) -> None:
+    stored(place, of_two_volumes())
+    manifest = content_of(place, "store.json")
+    put(place, "store.json", json.dumps({**json.loads(manifest), "version": VERSION + 1}).encode())
+    with pytest.raises(NorefError, match=f"a store of version {VERSION + 1}, and this noref reads up to"):
+        Store(place)
+    put(place, "store.json", manifest[:-20])
+    with pytest.raises(NorefError, match="damaged or incomplete"):
+        Store(place)
+    put(place, "store.json", manifest)
+    put(place, "index.npz", content_of(place, "index.npz")[:-1])
+    with pytest.raises(NorefError, match=r"damaged or incomplete \(index\.npz is not as it was written\)"):
+        Store(place)
+    storage_at(place).remove("store.json")
+    storage_at(place).write("preparing.json", b"{}")
+    with pytest.raises(NorefError, match="not prepared to the end"):
+        is_store(place)
+
+
+def test_stores_do_not_mix(place: str) -> None:
+    made = of_two_volumes()
+    opened = stored(place, made)
+    assert opened[0].id == made.ids[0]
+    storage = storage_at(place)
+    for name in ("store.json", "index.npz", "scans", "zarr.json"):
+        storage.remove(name)
+    assert stored(place, made).ids == opened.ids
+    with pytest.raises(NorefError, match=r"scans/000000.*: not of the store that was opened") as caught:
+        opened[0]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def chunked(tmp_path: Path) -> tuple[Store, Path]:
+    """A store, and one of its chunks."""
+    stored(tmp_path / "store.zarr", of_two_volumes())
+    return Store(tmp_path / "store.zarr"), tmp_path / "store.zarr" / "scans" / "000000" / "c" / "1" / "0"
+
+
+def test_a_lost_or_cut_chunk_is_named(chunked: tuple[Store, Path]) -> None:
+    store, chunk = chunked
+    content = chunk.read_bytes()
+    for damage in (content[: len(content) // 2], b"", content[:8]):
+        chunk.write_bytes(damage)
+        with pytest.raises(NorefError, match="scans/000000: damaged or incomplete") as caught:
+            store[1]
+        assert "\n" not in str(caught.value)
+    chunk.unlink()
+    with pytest.raises(NorefError, match=r"damaged or incomplete \(chunk 1 is missing\)"):
+        store[1]
+    assert store[0].id == "subject0/scan/0"
+
+
+def test_a_zarr_is_one_that_zarr_reads(chunked: tuple[Store, Path]) -> None:
+    store, _ = chunked
+    arrays = zarr.open_group(store.path, mode="r")["scans"]
+    assert sorted(arrays.array_keys()) == ["000000", "000001"]
+    first = arrays["000000"]
+    assert first.metadata.dimension_names == ("slice", "byte")
+    assert (first.shape[0], first.chunks[0], first.dtype) == (3, 1, "uint8")
+
+
+def test_a_zarr_is_known_by_what_it_holds(chunked: tuple[Store, Path], tmp_path: Path) -> None:
+    store, _ = chunked
+    Path(store.path).rename(tmp_path / "copied")
+    assert Store(tmp_path / "copied")[1].id == store.ids[1]
+
+
+def cuts(place: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many objects can be written from now on, until the place refuses."""
+    left = 0
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionError("cut")
+
+    if place.startswith("s3"):
+        whole_put = s3fs.S3FileSystem._pipe_file
+
+        async def pipe_file(*args: object, **kwargs: object) -> object:
+            count()
+            return await whole_put(*args, **kwargs)
+
+        monkeypatch.setattr(s3fs.S3FileSystem, "_pipe_file", pipe_file)
+    else:
+        renamed = Path.replace
+
+        def rename(path: Path, to: Path) -> Path:
+            count()
+            return renamed(path, to)
+
+        # How all files get their names, those that Zarr writes too.
+        monkeypatch.setattr(Path, "replace", rename)
+
+    def allow(number: int) -> None:
+        nonlocal left
+        left = number
+
+    return allow
+
+
+def test_it_goes_on_from_wherever_it_was_cut(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = of_two_volumes()
+    write_store(place, map(made.prepared, range(len(made))), made.how, made.role)
+    names = below(place)
+    allow, number, finished = cuts(place, monkeypatch), 0, False
+    while not finished:
+        other = f"{place.removesuffix('.zarr')}-{number}{'.zarr' * place.endswith('.zarr')}"
+        asked: list[str] = []
+        allow(number)
+        with suppress(NorefError):
+            go_on(storage_at(other), made, asked)
+            finished = True
+        before = len(asked)
+        allow(1000)
+        if not finished:
+            if number:
+                with pytest.raises(NorefError, match="not prepared to the end"):
+                    is_store(other)
+            go_on(storage_at(other), made, asked)
+        # A volume of which anything is missing is made again, and no other.
+        assert before + len(made) - len(asked) in (0, 3, 5)
+        assert below(other) == names
+        store = Store(other)
+        assert all(differing(made[index], replace(store[index])) == [] for index in range(len(made)))
+        number += 1
+    assert number > 6
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    made, place = of_two_volumes(), tmp_path / "store.zarr"
+    begin_store(storage_at(place), made.how, made.role, made.ids)
+    left = ["zarr.0.partial", "scans/zarr.1.partial", "scans/000000/c/0/0.2.partial", "scans/.part-3-x"]
+    for name in left:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(b"half")
+    go_on(storage_at(place), made, [])
+    stored(tmp_path / "other.zarr", made)
+    assert below(str(place)) == below(str(tmp_path / "other.zarr"))
+
+
+def test_what_cannot_be_there_is_one_line(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NorefError, match="no prepared scans there"):
+        is_store(f"{bucket}/nothing")
+    with pytest.raises(NorefError, match="no-such-bucket-of-ours/x: cannot be reached"):
+        write_store("s3://no-such-bucket-of-ours/x", [], Preparation(), Role.TARGET)
+    with pytest.raises(NorefError, match=r"nosuch://x: cannot be reached \(Protocol not known"):
+        is_store("nosuch://x")
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(NorefError, match=r"pip install noref\[zarr\]"):
+        is_store(bucket)
+    with pytest.raises(NorefError, match=r"pip install noref\[zarr\]"):
+        write_store(tmp_path / "store.zarr", [], Preparation(), Role.TARGET)
+    assert list(tmp_path.iterdir()) == []

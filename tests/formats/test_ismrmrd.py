@@ -24,8 +24,11 @@ from mrd_files import (
 )
 
 from noref import formats
+from noref.formats.mrd_header import MrdHeader, parse
+from noref.formats.mrd_images import image
 from noref.physics import fft2c, ifft2c, pad_centre
 from noref.scan import Scan
+from noref.serve.images import header_of
 
 PLAIN = xml(space((12, 8, 1), limits=(0, 7, 4)))
 
@@ -403,3 +406,27 @@ def test_other_hdf5_files_are_read_as_before(tmp_path: Path) -> None:
         file["dataset/extra"] = values
     assert formats.read(path).format == "ISMRMRD HDF5"
     assert len(formats.read(path, key="dataset/extra", axes="slice,coils,ky,kx")) == 2
+
+
+@pytest.mark.parametrize(
+    ("vendor", "sign"), [("SIEMENS", -1), ("Siemens Healthineers", -1), ("GE", 1), ("", 1)]
+)
+def test_directions_of_siemens_are_those_of_the_forward_transform(
+    tmp_path: Path, vendor: str, sign: int
+) -> None:
+    vectors = {"read_dir": (0, 1, 0), "phase_dir": (1, 0, 0), "slice_dir": (0, 0, 1)}
+    made = [
+        readout(kspace(1, 12), kspace_encode_step_1=row, position=(1, 2, 3), **vectors) for row in range(8)
+    ]
+    told = f"<systemVendor>{vendor}</systemVendor>"
+    system = f"<acquisitionSystemInformation>{told}</acquisitionSystemInformation>"
+    header = xml(space((12, 8, 1), limits=(0, 7, 4)), more=system)
+    (scan,) = read(write(tmp_path / "a.h5", made, header))
+    expected = ((0, sign, 0), (sign, 0, 0), (0, 0, 1))
+    assert scan.header.directions == expected
+    assert scan.header.position == (1, 2, 3)
+    # So are those of an image that a server made of it, which has them from its read-outs.
+    sent = image(np.zeros((8, 12), np.complex64), (12, 8, 5))
+    for name, vector in vectors.items():
+        sent.head[name] = vector
+    assert header_of(sent, parse(header.encode()) or MrdHeader()).directions == expected

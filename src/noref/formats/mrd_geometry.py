@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
+from noref.formats.geometry import Vector, vector
 from noref.formats.mrd_header import EncodingSpace, MrdHeader
 from noref.formats.mrd_readouts import Table
 from noref.physics import crop_centre, fft2c, ifft2c, pad_centre
@@ -152,19 +153,15 @@ def header_of(
         crop.append(pixels)
     y, x = (encoded.view[axis] / (encoded.matrix[axis] or shape[1 - axis]) for axis in (1, 0))
     z = encoded.view[2] / (encoded.matrix[2] or 1)
-    turned = -1 if header.vendor.startswith(SIEMENS) else 1
-    signs = {"read_dir": turned, "phase_dir": turned, "slice_dir": 1}
-    # Without negative zeros.
-    vectors = [sign * table[name][0] + 0.0 for name, sign in signs.items()]
-    placed = all(abs(np.linalg.norm(vector) - 1) < 0.01 for vector in vectors)
+    directions = directions_of(header, table[0])
     rows, columns = crop
     contrast, echoes = int(table["contrast"][0]), header.echo_times
     return Header(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
         matrix=None if on_grid else (rows, columns),
         spacing=(y, x, z) if x and y and z else None,
-        position=_vector(table["position"][0]) if placed else None,
-        directions=tuple(map(_vector, vectors)) if placed else None,
+        position=None if directions is None else vector(table["position"][0]),
+        directions=directions,
         protocol=header.protocol,
         acceleration=space.acceleration,
         repetition_time=header.repetition_time,
@@ -175,6 +172,17 @@ def header_of(
     )
 
 
-def _vector(values: NDArray[Any]) -> tuple[float, float, float]:
-    x, y, z = (float(value) for value in values)
-    return x, y, z
+def directions_of(header: MrdHeader, head: NDArray[Any] | np.void) -> tuple[Vector, Vector, Vector] | None:
+    """Directions of an image by the inverse transform, along x, y and the slice normal; None if not told.
+
+    Args:
+        header: of the measurement.
+        head: of a read-out or image of it.
+    """
+    turned = -1 if header.vendor.startswith(SIEMENS) else 1
+    # Without negative zeros.
+    signs = {"read_dir": turned, "phase_dir": turned, "slice_dir": 1}
+    along_x, along_y, normal = (sign * head[name] + 0.0 for name, sign in signs.items())
+    if any(abs(np.linalg.norm(axis) - 1) >= 0.01 for axis in (along_x, along_y, normal)):
+        return None
+    return vector(along_x), vector(along_y), vector(normal)

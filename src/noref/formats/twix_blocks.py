@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from noref.errors import NorefError
 from noref.formats.base import damaged
-from noref.formats.mrd_readouts import FIELDS, Flag, Table
+from noref.formats.mrd_readouts import FIELDS, NO_IMAGE, Flag, Table
 
 RAID_HEADER = 9736
 """Bytes that tell from VD on where measurements lie; these come after it."""
@@ -185,8 +185,10 @@ def _cut(path: Path) -> NorefError:
 
 
 def centre_of(blocks: Blocks) -> int:
-    """The line at the centre of k-space, the largest that any line of a slice tells; 0 if none tells it."""
-    lines = blocks.heads[~_noise(blocks)]
+    """The line at the centre of k-space that lines of the image tell, the largest; 0 if none tells it."""
+    flags = _flags(blocks)
+    alone = (flags & Flag.CALIBRATION != 0) & (flags & Flag.CALIBRATION_AND_IMAGING == 0)
+    lines = blocks.heads[~alone & (flags & (NO_IMAGE | Flag.NOISE) == 0)]
     return int(lines["CenterLin"].max(initial=0))
 
 
@@ -201,12 +203,9 @@ def table_of(blocks: Blocks, dwell: float, noise_dwell: float | None) -> Table:
         dwell: microseconds between two samples of a line.
         noise_dwell: those of noise scans; None for `NOISE_READOUT` over their number of samples.
     """
-    from twixtools.mdh_def import mask_dict
-
-    heads = blocks.heads
+    heads, flags = blocks.heads, _flags(blocks)
     table = np.zeros(len(heads), FIELDS)
-    for name, flag in FLAGS.items():
-        table["flags"][heads["EvalInfoMask"] & np.uint64(1 << mask_dict[name]) != 0] |= np.uint64(flag)
+    table["flags"] = flags
     samples = table["number_of_samples"] = heads["SamplesInScan"]
     table["active_channels"] = heads["UsedChannels"]
     table["discard_pre"], table["discard_post"] = heads["CutOff"]["Pre"], heads["CutOff"]["Post"]
@@ -217,19 +216,22 @@ def table_of(blocks: Blocks, dwell: float, noise_dwell: float | None) -> Table:
     for name, counter in COUNTERS.items():
         table[counter] = heads["Counter"][name]
     noise = NOISE_READOUT / np.maximum(samples, 1) if noise_dwell is None else noise_dwell
-    table["sample_time_us"] = np.where(_noise(blocks), noise, dwell)
+    table["sample_time_us"] = np.where(flags & Flag.NOISE != 0, noise, dwell)
     place = heads["SliceData"]
     table["position"] = np.stack([place["SlicePos"][axis] for axis in ("Sag", "Cor", "Tra")], axis=-1)
     table["phase_dir"], table["read_dir"], table["slice_dir"] = _directions(place["Quaternion"])
-    _count_slices(table, ~_noise(blocks))
+    _count_slices(table, flags & Flag.NOISE == 0)
     return table
 
 
-def _noise(blocks: Blocks) -> NDArray[np.bool_]:
+def _flags(blocks: Blocks) -> NDArray[np.int64]:
+    """What read-outs are, by ISMRMRD's flags."""
     from twixtools.mdh_def import mask_dict
 
-    flags = blocks.heads["EvalInfoMask"] & np.uint64(1 << mask_dict["NOISEADJSCAN"])
-    return np.asarray(flags != 0)
+    theirs, found = blocks.heads["EvalInfoMask"], np.zeros(len(blocks.heads), np.int64)
+    for name, flag in FLAGS.items():
+        found[theirs & np.uint64(1 << mask_dict[name]) != 0] |= flag
+    return found
 
 
 def _directions(quaternions: NDArray[np.float32]) -> NDArray[np.float64]:

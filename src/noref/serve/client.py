@@ -67,8 +67,8 @@ class Answer:
         shapes = {one.data.shape for one in self.images}
         if len(shapes) > 1 or any(shape[:2] != (1, 1) for shape in shapes):
             raise NorefError(f"{path}: the images are no stack of equal slices; write .mrd")
-        protocol = (parse(self.xml) or MrdHeader()).protocol
-        headers = [header_of(one, protocol) for one in self.images]
+        header = parse(self.xml) or MrdHeader()
+        headers = [header_of(one, header) for one in self.images]
         return np.stack([one.data[0, 0] for one in self.images]), headers, made_by(self.images[0])
 
 

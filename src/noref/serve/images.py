@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noref.formats.geometry import vector
+from noref.formats.mrd_geometry import directions_of
+from noref.formats.mrd_header import MrdHeader
 from noref.formats.mrd_images import MrdImage, image
 from noref.scan import Header, Scan
 
@@ -56,20 +58,24 @@ def image_of(values: Tensor, scan: Scan, head: NDArray[Any], kind: Kind, made: s
     return sent
 
 
-def header_of(sent: MrdImage, protocol: str) -> Header:
-    """The geometry of an image that a server has sent."""
+def header_of(sent: MrdImage, header: MrdHeader) -> Header:
+    """The geometry of an image that a server has sent.
+
+    Args:
+        sent: the image.
+        header: of the measurement that it was made of.
+    """
     head = sent.head
     x, y, z = (
         float(view) / max(int(size), 1)
         for view, size in zip(head["field_of_view"], head["matrix_size"], strict=True)
     )
-    vectors = [head[name] for name in ("read_dir", "phase_dir", "slice_dir")]
-    placed = all(abs(np.linalg.norm(vector) - 1) < 0.01 for vector in vectors)
+    directions = directions_of(header, head)
     return Header(
         spacing=(y, x, z) if x and y and z else None,
-        position=_vector(head["position"]) if placed else None,
-        directions=tuple(map(_vector, vectors)) if placed else None,
-        protocol=protocol,
+        position=None if directions is None else vector(head["position"]),
+        directions=directions,
+        protocol=header.protocol,
     )
 
 
@@ -99,8 +105,3 @@ def _attributes(made: str) -> str:
             ElementTree.SubElement(meta, "value").text = value
     text: bytes = ElementTree.tostring(root, encoding="us-ascii")
     return text.decode()
-
-
-def _vector(values: NDArray[Any]) -> tuple[float, float, float]:
-    x, y, z = (float(value) for value in values)
-    return x, y, z

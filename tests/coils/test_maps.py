@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from noref import formats
-from noref.coils import acs_maps, espirit, estimate_maps, folded
+from noref.cli.inspect import describe_folding
+from noref.coils import SUSPECT, acs_maps, espirit, estimate_maps, folded
 from noref.errors import NorefError
 from noref.physics import crop_centre, fft2c, ifft2c
 from noref.scan import Scan
@@ -142,9 +143,13 @@ def test_a_field_of_view_too_small_for_the_head_is_noticed(
 ) -> None:
     scan = formats.read(real_data / "multicoil" / name, key=key, axes=axes)[0]
     assert folded(scan) < 0.005
+    assert not describe_folding(scan)
     lines = scan.shape[0]
-    assert folded(_in_a_smaller_field(scan.kspace, lines // 2)) > 0.3
-    assert folded(_in_a_smaller_field(scan.kspace, 7 * lines // 10)) > 0.1
+    half, most = (_in_a_smaller_field(scan.kspace, int(share * lines)) for share in (0.5, 0.7))
+    assert folded(half) > 0.3
+    assert folded(most) > SUSPECT[0]
+    for small in (half, most):
+        assert "sets=2" in describe_folding(small)["field of view"]
 
 
 @pytest.mark.real_data

@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from noref import formats
-from noref.coils.calibration import acs_box
+from noref.coils import SUSPECT, acs_box, folded
 from noref.data.noise import noise_level
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
@@ -115,6 +115,7 @@ def describe(scan: Scan) -> dict[str, str]:
         "matrix": _matrix(scan),
         "coils": str(scan.coils) + (", with maps" if scan.maps is not None else ""),
         "calibration": describe_calibration(scan),
+        **describe_folding(scan),
         "sampling": describe_sampling(scan),
         **describe_filled(scan),
         "padding": f"{padding / scan.mask.numel():.1%} of k-space are known zeros" if padding else "none",
@@ -173,6 +174,17 @@ def describe_calibration(scan: Scan) -> str:
     if scan.calibration is None:
         return "no scan of its own"
     return "a scan of its own, {} × {}".format(*scan.calibration.shape[-2:])
+
+
+def describe_folding(scan: Scan) -> dict[str, str]:
+    """That the field of view looks too small for the object; nothing where it does not, or none can tell."""
+    try:
+        share = folded(scan) if scan.maps is None else 0.0
+    except NorefError:
+        return {}
+    if not SUSPECT[0] <= share <= SUSPECT[1]:
+        return {}
+    return {"field of view": f"too small: {share:.0%} of the object is folded; prepare with sets=2"}
 
 
 def describe_noise(scan: Scan) -> str:

@@ -138,15 +138,17 @@ def choose(method: Classical, scan: Scan) -> Choice:
 
 
 def splits(scan: Scan) -> list[Scan]:
-    """The scan alone or, where its Γ is small, with copies whose Γ share out the rest of Ω outside the ACS.
+    """The scan alone or, where its Γ is small, with copies whose Γ share out the rest of Ω outside its ACS.
 
     Args:
         scan: with Γ.
     """
     assert scan.holdout is not None
-    parts, left = [scan], scan.mask & ~calibrated(scan) & ~scan.holdout
-    if _units(scan) >= _UNITS:
+    parts, spared = [scan], calibrated(scan)
+    # Without an ACS what is not held out must tell whether an image is dimmed, and is not to be halved.
+    if _units(scan) >= _UNITS or not bool(spared.any()):
         return parts
+    left = scan.mask & ~spared & ~scan.holdout
     lines = whole_readouts(scan)
     for others in range(_OTHERS, 0, -1):
         held = draw_units(left, left, 1 / others, Key(0, scan.id, "choice", index=(others,)), lines=lines)

@@ -24,7 +24,7 @@ from noref.training import Training
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
-    (ROOT / "docs").glob("*.md")
+    (ROOT / "docs").rglob("*.md")
 )
 
 
@@ -42,8 +42,8 @@ def tables(path: Path) -> Iterator[tuple[str, str, str]]:
 
 def commands(path: Path) -> Iterator[list[str]]:
     """The commands of a text's shell blocks that noref is to carry out, without comments."""
-    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL):
-        for line in block.splitlines():
+    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", path.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["noref"] and "RECIPE" not in words:
                 yield words[1:]
@@ -124,7 +124,7 @@ def test_commands_in_texts_are_commands(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_links_lead_to_files(path: Path) -> None:
-    for link in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)\)", path.read_text()):
+    for link in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / link).exists(), link
 
 

@@ -7,11 +7,11 @@ from synthetic import image
 from torch import Tensor
 
 from noref.classical import ANY_SAMPLING, CLASSICAL, CGSense, Wavelet, ZeroFilled, choose, fit, reconstruct
-from noref.classical.selection import kspace_error
+from noref.classical.selection import kspace_error, splits
 from noref.errors import NorefError
 from noref.physics import Encoding
 from noref.sampling.density import sampling_density
-from noref.sampling.holdout import holdout_error
+from noref.sampling.holdout import acs_mask, holdout_error
 from noref.scan import Scan
 
 REGULARISED = ["cg-sense", "tv", "wavelet"]
@@ -88,14 +88,36 @@ class Counted:
 
 
 def test_the_work_is_bounded_and_the_search_refines():
-    method = Counted()
-    choice = choose(method, acquired(ellipses((48, 36)), noise=0.1))
+    method, scan = Counted(), acquired(ellipses((48, 36)), noise=0.1)
+    choice = choose(method, scan)
+    times = len(splits(scan))
+    method.asked, every = method.asked[::times], method.asked
+    assert every == [strength for strength in method.asked for _ in range(times)]
     assert len(method.asked) == len(set(method.asked)) <= len(method.strengths) + 2
     assert method.strengths[-1] not in method.asked
     coarse = [s for s in method.asked if s in method.strengths]
     assert coarse == sorted(coarse, reverse=True)
     assert len(method.asked) - len(coarse) in (1, 2)
     assert choice.strength in method.asked
+
+
+def test_a_small_holdout_is_joined_by_all_other_lines():
+    scan = acquired(ellipses((48, 36)))
+    parts = splits(scan)
+    assert parts[0] is scan
+    assert len(parts) == 4
+    held = torch.stack([part.holdout for part in parts]).sum(0)
+    outside = scan.mask & ~acs_mask(scan.mask)
+    assert torch.equal(held, outside.long())
+    again = splits(scan)
+    assert all(torch.equal(one.holdout, two.holdout) for one, two in zip(parts, again, strict=True))
+
+
+def test_enough_held_out_points_stay_alone():
+    scan = acquired(ellipses((48, 36)))
+    points = torch.rand(scan.shape, generator=torch.Generator().manual_seed(0)) < 0.05
+    held = replace(scan, mask=scan.mask | points, holdout=points & ~scan.mask)
+    assert len(splits(held)) == 1
 
 
 def test_one_coil_is_not_dimmed_by_a_strength_that_cannot_be_told():
@@ -117,8 +139,8 @@ def test_the_estimate_is_the_error_over_all_of_kspace():
     scans = [acquired(ellipses((96, 48)), noise=0.0, seed=seed) for seed in range(12)]
     for scan in scans[:2]:
         truth, nothing = scan.reference, torch.zeros_like(scan.reference)
-        assert kspace_error(scan, truth, holdout_error(scan, truth)) < 1e-8
-        assert kspace_error(scan, nothing, holdout_error(scan, nothing)) == pytest.approx(1)
+        assert kspace_error([scan], [truth]) < 1e-8
+        assert kspace_error([scan], [nothing]) == pytest.approx(1)
     estimates, truths = [], []
     for scan in scans:
         made = choose(CGSense(strengths=(0.01,)), scan)

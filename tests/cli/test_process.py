@@ -41,3 +41,11 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         (line,) = told.stderr.splitlines()
         assert line.startswith(f"noref: {tmp_path}")
     assert tree(tmp_path) == ["scan.h5"]
+
+
+def test_commands_start_without_what_only_comparisons_need() -> None:
+    told = "import sys, noref.cli; print({'scipy.stats', 'matplotlib'} & set(sys.modules) or 'neither')"
+    done = subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout == "neither\n"

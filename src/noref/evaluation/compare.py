@@ -1,4 +1,7 @@
-"""Paired comparisons over subjects, and how well Γ chooses between checkpoints."""
+"""Paired comparisons over subjects, and how well Γ chooses between checkpoints.
+
+SciPy's tests take as long to import as half of PyTorch, which only comparisons spend.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from noref.errors import NorefError
 from noref.seeding import Key
@@ -81,7 +83,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _wilcoxon(deltas: NDArray[np.float64]) -> float:
-    return float(stats.wilcoxon(deltas).pvalue) if deltas.any() else 1.0
+    from scipy.stats import wilcoxon
+
+    return float(wilcoxon(deltas).pvalue) if deltas.any() else 1.0
 
 
 def _difference(deltas: NDArray[np.float64], p: float | None) -> Difference:
@@ -158,5 +162,7 @@ def choice_by_gamma(rows: Sequence[Mapping[str, Any]]) -> Choice | None:
     gamma, psnr = np.array([pair for pair in pairs if all(map(math.isfinite, pair))]).reshape(-1, 2).T
     if len(gamma) < 3 or not np.ptp(gamma) or not np.ptp(psnr):
         return None
-    correlation = float(stats.spearmanr(-gamma, psnr).statistic)
+    from scipy.stats import spearmanr
+
+    correlation = float(spearmanr(-gamma, psnr).statistic)
     return Choice(len(gamma), correlation, float(psnr.max() - psnr[gamma.argmin()]))

@@ -76,7 +76,7 @@ def by_classical(name: str) -> Reconstructor:
     def run(scan: Scan) -> Reconstruction:
         started = time.perf_counter()
         choice = choose(method, scan)
-        image = fit(method, scan, choice.strength, choice.image)
+        image = fit(method, scan, choice.strength)
         return Reconstruction(image, choice.errors[choice.strength], time.perf_counter() - started)
 
     return run
@@ -90,6 +90,9 @@ def score(name: str, reconstruct: Reconstructor, scans: Dataset) -> MethodResult
         reconstruct: makes an image of a scan.
         scans: prepared, with Γ; references where there are any.
     """
+    # PyTorch imports its compiler, for seconds, when it calls an operator of noref's for the first time.
+    from torch import _dynamo  # noqa: F401
+
     scores: list[SubjectScore] = []
     images: dict[str, NDArray[np.float32]] = {}
     for volume, members in volumes(scans):

@@ -71,13 +71,28 @@ def holdout_error(scan: Scan, image: Tensor, maps: Tensor | None = None) -> floa
     Raises:
         NorefError: if the scan has no Γ.
     """
+    error, energy = holdout_sums(scan, image, maps)
+    return float(error / energy)
+
+
+def holdout_sums(scan: Scan, image: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`Σ_Γ w |y − F S x̂|²` and `Σ_Γ w |y|²`, whose ratio is `holdout_error`: of several Γ they add up.
+
+    Args:
+        scan: with Γ, as for `holdout_error`.
+        image: complex64 `(sets, y, x)`.
+        maps: complex64 `(sets, coils, y, x)` that the image was made with; the scan's own if None.
+
+    Raises:
+        NorefError: if the scan has no Γ.
+    """
     if scan.holdout is None or not bool(scan.holdout.any()):
         raise NorefError(f"{scan.id}: no held-out samples to score with; set holdout above 0")
     encoding = encoding_of(scan, scan.holdout, maps)
     error = torch.where(scan.holdout, encoding.forward(image[None])[0] - scan.kspace, 0)
     held = torch.where(scan.holdout, scan.kspace, 0)
     weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
-    return float((weight * error.abs().square()).sum() / (weight * held.abs().square()).sum())
+    return (weight * error.abs().square()).sum(), (weight * held.abs().square()).sum()
 
 
 def share_under_cap(scan: Scan) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scipy.stats import wilcoxon
-
 from noref.data.dataset import volume_of
 from noref.training.store import Origin
 
@@ -83,4 +81,7 @@ def chance_of_no_harm(before: list[float], after: list[float], ids: list[str]) -
     for name, old, new in zip(ids, before, after, strict=True):
         by_volume.setdefault(volume_of(name), []).append(new - old)
     differences = [_mean(of_volume) for of_volume in by_volume.values()]
+    # Takes as long to import as half of PyTorch, which only trainings in stages spend.
+    from scipy.stats import wilcoxon
+
     return float(wilcoxon(differences, alternative="greater").pvalue) if any(differences) else 1.0

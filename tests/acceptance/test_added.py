@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import adjoint, target, truth, whole
+from judging import adjoint, target, truth, whole
 
 from noref.acceptance.added import acquired_only, added
 from noref.acceptance.candidates import Made

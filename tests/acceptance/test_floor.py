@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from problems import target, truth
+from judging import target, truth
 from synthetic import scan, spokes
 
 from noref.acceptance.candidates import by_classical, gamma

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import adjoint, smoothing, target, truth, whole
+from judging import adjoint, smoothing, target, truth, whole
 from scipy import ndimage
 
 from noref.acceptance.candidates import Made, by_classical

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import scipy.io
 import torch
-from problems import adjoint, target, whole
+from judging import adjoint, target, whole
 from synthetic import spokes
 
 from noref.acceptance.candidates import by_classical

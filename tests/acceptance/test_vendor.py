@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judging import truth
 from numpy.typing import NDArray
-from problems import truth
 from scipy import ndimage
 from synthetic import scan
 

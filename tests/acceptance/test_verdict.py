@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from problems import adjoint, inventing, smoothing, target, wavelets
+from judging import adjoint, inventing, smoothing, target, wavelets
 
 from noref.acceptance.candidates import Applied, by_classical
 from noref.acceptance.floor import Floor

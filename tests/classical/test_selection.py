@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -78,6 +79,7 @@ class Counted:
 
     name: str = "counted"
     strengths: tuple[float, ...] = CGSense().strengths
+    evenly_spaced: ClassVar[bool] = False
     asked: list[float] = field(default_factory=list)
 
     def __call__(

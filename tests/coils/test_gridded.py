@@ -33,7 +33,8 @@ def test_held_out_spokes_are_not_looked_at() -> None:
     first, second = (
         gridded_calibration(replace(one, kspace=kspace, holdout=held)) for kspace in (one.kspace, other)
     )
-    assert torch.equal(first, second)
+    # Threads add up samples in any order: equal to rounding, where a look at 1000 would be plain.
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-4 * float(first.abs().max()))
 
 
 @pytest.mark.parametrize("method", ["espirit", "acs"])

@@ -13,7 +13,7 @@ CLASSICAL: dict[str, Classical] = {
 }
 """Every classical method by its name, with its default settings."""
 
-ANY_SAMPLING = tuple(name for name in CLASSICAL if name not in ("grappa", "raki"))
+ANY_SAMPLING = tuple(name for name, method in CLASSICAL.items() if not method.evenly_spaced)
 """The methods that refuse no scan."""
 
 __all__ = [

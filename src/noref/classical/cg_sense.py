@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class CGSense:
     strengths: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
     iterations: int = 50
     tolerance: float = 1e-4
+    evenly_spaced: ClassVar[bool] = False
 
     def __call__(
         self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None

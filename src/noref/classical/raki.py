@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class RAKI(GRAPPA):
     features: tuple[int, int] = (32, 8)
     steps: int = 100
     rate: float = 2e-3
+    evenly_spaced: ClassVar[bool] = True
 
     def _learn(self, sources: Tensor, targets: Tensor, strength: float) -> Predictor:
         """Fits the weights, then trains a network on what they leave."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -33,7 +33,13 @@ _OTHERS = 3
 
 
 class Classical(Protocol):
-    """A reconstruction that is fitted to one scan and learns nothing from others."""
+    """A reconstruction that is fitted to one scan and learns nothing from others.
+
+    Attributes:
+        evenly_spaced: whether it takes evenly spaced lines alone, and does without few of them only.
+    """
+
+    evenly_spaced: ClassVar[bool]
 
     @property
     def name(self) -> str:
@@ -84,7 +90,8 @@ def choose(method: Classical, scan: Scan) -> Choice:
 
     Γ of a scan of few lines is a line or two, and what suits these need not suit the scan: where it holds
     fewer than 4 lines or points, all others outside the ACS are held out in turn, in three further splits,
-    and the errors on all of them count together (cross-validation).
+    and the errors on all of them count together (cross-validation). Methods for evenly spaced lines cannot do
+    without a third of them, and are chosen for by Γ alone.
 
     Goes from strong to weak, each reconstruction starting from the one before, until two in a row are no
     better than the best; then tries the geometric means with both neighbours of the best. Of strengths that
@@ -103,7 +110,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
             "set holdout above 0"
         )
     strengths = method.strengths or (0.0,)
-    parts = splits(scan) if len(strengths) > 1 else [scan]
+    parts = splits(scan) if len(strengths) > 1 and not method.evenly_spaced else [scan]
     shown = [part.as_target() for part in parts]
     images: dict[float, list[Tensor]] = {}
     errors: dict[float, float] = {}

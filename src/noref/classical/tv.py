@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class TotalVariation:
     warm_iterations: int = 50
     dual_iterations: int = 10
     tolerance: float = 1e-4
+    evenly_spaced: ClassVar[bool] = False
 
     def __call__(
         self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class Wavelet:
     iterations: int = 100
     tolerance: float = 1e-4
     cycle_spinning: bool = True
+    evenly_spaced: ClassVar[bool] = False
 
     def __call__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ class ZeroFilled:
 
     name: str = "zero-filled"
     strengths: tuple[float, ...] = ()
+    evenly_spaced: ClassVar[bool] = False
 
     def __call__(
         self,

@@ -170,10 +170,12 @@ def chunked(tmp_path: Path) -> tuple[Store, Path]:
     return Store(tmp_path / "store.zarr"), tmp_path / "store.zarr" / "scans" / "000000" / "c" / "1" / "0"
 
 
-def test_a_lost_or_cut_chunk_is_named(chunked: tuple[Store, Path]) -> None:
+def test_a_lost_or_damaged_chunk_is_named(chunked: tuple[Store, Path]) -> None:
     store, chunk = chunked
     content = chunk.read_bytes()
-    for damage in (content[: len(content) // 2], b"", content[:8]):
+    middle = len(content) // 2
+    turned = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    for damage in (content[:middle], content[:-1], b"", content[:8], turned):
         chunk.write_bytes(damage)
         with pytest.raises(NorefError, match="scans/000000: damaged or incomplete") as caught:
             store[1]

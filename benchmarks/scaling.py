@@ -33,6 +33,8 @@ from noref.training import Engine, Training
 from noref.training.distributed import barrier, process_group, world_size
 
 BATCH, MATRIX, COILS = 8, 128, 8
+STEPS = 15
+"""Of each training in a round: beginning and ending a run, and saving it, are no part of a step."""
 WAYS = {"one": (1, BATCH), "two": (2, BATCH), "apart": (2, BATCH // 2)}
 """Processes, and scans in a step of each training."""
 
@@ -48,7 +50,7 @@ def worker(way: str, core: int, rounds: int) -> None:
     with process_group(torch.device("cpu")), tempfile.TemporaryDirectory() as folder:
         for number in range(-1, rounds):
             sys.stdin.readline()
-            given = {"epochs": 1, "batch": WAYS[way][1], "micro_batch": 1}
+            given = {"epochs": STEPS if number >= 0 else 1, "batch": WAYS[way][1], "micro_batch": 1}
             settings = Training.model_validate({**given, "device": "cpu", "save_every": 1e9})
             torch.manual_seed(0)
             network = VSHARP(steps=4, gradient_steps=4, features=16)

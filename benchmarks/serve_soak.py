@@ -1,7 +1,7 @@
 """Whether a server's memory stays flat: scans for an hour, and broken clients between them.
 
     python benchmarks/serve_soak.py --output benchmarks/results/serve-soak.json
-    python benchmarks/serve_soak.py --minutes 5 --model runs/mine
+    python benchmarks/serve_soak.py --minutes 5 --model runs/mine --pause 8
 
 Several clients stream simulated scans of several sizes at once, over and over, as `noref send` does; every
 few scans one hangs up halfway, sends random bytes, or announces more than it sends. What comes back is
@@ -65,11 +65,12 @@ def break_off(port: int, chance: random.Random) -> None:
             return
 
 
-def scanner(port: int, paths: list[Path], seed: int, end: float, told: dict[str, int]) -> None:
-    """Streams scans until the time is over."""
+def scanner(port: int, paths: list[Path], seed: int, pause: float, end: float, told: dict[str, int]) -> None:
+    """Streams scans until the time is over, with a pause before each."""
     chance = random.Random(seed)
     first: dict[Path, list[np.ndarray]] = {}
     for number in range(sys.maxsize):
+        time.sleep(pause)
         if time.monotonic() > end:
             return
         if number % EVERY == EVERY - 1:
@@ -97,7 +98,7 @@ def resident(process: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def soak(model: str, minutes: float) -> dict[str, object]:
+def soak(model: str, minutes: float, pause: float) -> dict[str, object]:
     """Runs server and clients; what they did, and the memory over time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -113,7 +114,7 @@ def soak(model: str, minutes: float) -> dict[str, object]:
             began = time.monotonic()
             end = began + 60 * minutes
             threads = [
-                threading.Thread(target=scanner, args=(port, paths, seed, end, told))
+                threading.Thread(target=scanner, args=(port, paths, seed, pause, end, told))
                 for seed in range(CLIENTS)
             ]
             for thread in threads:
@@ -134,6 +135,7 @@ def soak(model: str, minutes: float) -> dict[str, object]:
     return {
         "model": model,
         "minutes": minutes,
+        "pause": pause,
         "exit": code,
         **told,
         "MiB, settled": settled[0][1],
@@ -148,9 +150,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--model", default="zero-filled")
+    parser.add_argument("--pause", type=float, default=0, help="seconds of each client between two scans")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    found = soak(given.model, given.minutes)
+    found = soak(given.model, given.minutes, given.pause)
     if given.output:
         given.output.write_text(json.dumps(found) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in found.items() if key != "memory"}, indent=1))

@@ -55,7 +55,7 @@ def _op_calls(gradients: bool) -> dict[str, tuple[object, tuple[object, ...]]]:
     encoding = make_cartesian((6, 5), 3, 2, "points")
     folded = encoding.folded.float().requires_grad_(gradients)
     lines = folded.detach().transpose(3, 4).contiguous().requires_grad_(gradients)
-    weight, mask = encoding._weight.float(), encoding._normal_mask.float()
+    weight, mask = encoding._weight.float(), encoding.kernel[1].float()
     x = draw(BATCH, 4, 6, 5, dtype=torch.float32).requires_grad_(gradients)
     y = draw(BATCH, 3, 6, 5, 2, dtype=torch.float32).requires_grad_(gradients)
     damping = torch.tensor([0.5], requires_grad=gradients)
@@ -71,8 +71,8 @@ def _op_calls(gradients: bool) -> dict[str, tuple[object, tuple[object, ...]]]:
         "solve": (sense_solve, (x, damping, folded, mask, 5, 0.0)),
         "forward of spokes": (spoke_forward, (x, own, *where)),
         "adjoint of spokes": (spoke_adjoint, (z, own, *where)),
-        "normal of spokes": (ops.sense_normal, (x, own, spokes._spectrum)),
-        "solve of spokes": (sense_solve, (x, damping, own, spokes._spectrum, 5, 0.0)),
+        "normal of spokes": (ops.sense_normal, (x, own, spokes.kernel[1])),
+        "solve of spokes": (sense_solve, (x, damping, own, spokes.kernel[1], 5, 0.0)),
     }
     if not gradients:  # the gradients by the maps are themselves differentiated by nothing
         calls["normal's maps"] = (ops.sense_normal_maps_gradient, (x, x, folded, mask))
@@ -106,7 +106,7 @@ class Unrolled(nn.Module):
 def test_compiled_gradients_are_the_eager_ones() -> None:
     torch.manual_seed(0)
     encoding = make_cartesian((6, 5), 2, 1, "points")
-    folded, mask = encoding.folded.float(), encoding._normal_mask.float()
+    folded, mask = encoding.folded.float(), encoding.kernel[1].float()
     start = draw(BATCH, 2, 6, 5, dtype=torch.float32)
     network = Unrolled().to(memory_format=torch.channels_last)
 

@@ -123,13 +123,13 @@ def test_line_masks_need_no_fft_along_the_readout(shape: tuple[int, int]) -> Non
     mask, maps = make_mask("lines", shape), make_maps(shape, 3, 2)
     short = cartesian(mask, maps)
     assert short.lines
-    assert short._normal_mask.shape == (BATCH, shape[0], 1)
+    assert short.kernel[1].shape == (BATCH, shape[0], 1)
     x = to_pairs(draw(BATCH, 2, *shape))
     long = ops.sense_normal(x, short.folded, mask.to(x.dtype))
     torch.testing.assert_close(short.normal_pairs(x), long)
     gradient = draw(*x.shape, seed=5, dtype=x.dtype)
     by_maps = ops.sense_normal_maps_gradient(gradient, x, short.folded, mask.to(x.dtype))
-    turned = ops.sense_normal_maps_gradient(gradient, x, short._normal_maps, short._normal_mask)
+    turned = ops.sense_normal_maps_gradient(gradient, x, *short.kernel)
     torch.testing.assert_close(turned.transpose(3, 4), by_maps)
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from noref.physics.encoding import Encoding
 from noref.physics.fourier import centring_phases
-from noref.physics.operators import sense_adjoint, sense_forward, sense_normal
-from noref.physics.solve import sense_solve
+from noref.physics.operators import sense_adjoint, sense_forward
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,11 @@ class CartesianEncoding(Encoding):
         return folded * d_x.conj()
 
     @cached_property
-    def _normal_maps(self) -> Tensor:
-        return self.folded.transpose(3, 4).contiguous() if self.lines else self.folded
-
-    @cached_property
-    def _normal_mask(self) -> Tensor:
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """What `operators.sense_normal` makes `AᴴA` of; see `Encoding`."""
+        maps = self.folded.transpose(3, 4).contiguous() if self.lines else self.folded
         mask = self.mask[..., :1] if self.lines else self.mask
-        return mask.to(self.folded.dtype).contiguous()
+        return maps, mask.to(maps.dtype).contiguous()
 
     @cached_property
     def _weight(self) -> Tensor:
@@ -97,21 +94,6 @@ class CartesianEncoding(Encoding):
         """`Aᴴ y`: real k-space `(batch, coils, ky, kx, 2)` to pairs `(batch, 2·sets, y, x)`."""
         image: Tensor = sense_adjoint(kspace.contiguous(), self.folded, self._weight)
         return image
-
-    def normal_pairs(self, image: Tensor) -> Tensor:
-        """`AᴴA x` on pairs `(batch, 2·sets, y, x)`."""
-        normal: Tensor = sense_normal(image.contiguous(), self._normal_maps, self._normal_mask)
-        return normal
-
-    def solve_pairs(
-        self, right: Tensor, damping: float | Tensor, *, iterations: int = 50, tolerance: float = 1e-6
-    ) -> Tensor:
-        """`(AᴴA + λ)⁻¹ b` by conjugate gradients on pairs, with an implicit gradient."""
-        damping = torch.as_tensor(damping, dtype=right.dtype, device=right.device).reshape(1)
-        solution: Tensor = sense_solve(
-            right.contiguous(), damping, self._normal_maps, self._normal_mask, iterations, tolerance
-        )
-        return solution
 
     def put_back(self, image: Tensor, kspace: Tensor) -> Tensor:
         """`Sᴴ Fᴴ (M y + (1 − M) F S x)`; see `Encoding`."""

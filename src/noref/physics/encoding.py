@@ -8,7 +8,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from noref.physics.operators import sense_normal
 from noref.physics.pairs import to_complex, to_pairs
+from noref.physics.solve import sense_solve
 
 
 class Encoding(ABC):
@@ -79,15 +81,23 @@ class Encoding(ABC):
     def adjoint_pairs(self, kspace: Tensor) -> Tensor:
         """`Aᴴ y`: real k-space `(batch, coils, ky, kx, 2)` to pairs `(batch, 2·sets, y, x)`."""
 
+    @property
     @abstractmethod
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """What `operators.sense_normal` makes `AᴴA` of: coil maps beside a mask or a spectrum, see there."""
+
     def normal_pairs(self, image: Tensor) -> Tensor:
         """`AᴴA x` on pairs `(batch, 2·sets, y, x)`."""
+        normal: Tensor = sense_normal(image.contiguous(), *self.kernel)
+        return normal
 
-    @abstractmethod
     def solve_pairs(
         self, right: Tensor, damping: float | Tensor, *, iterations: int = 50, tolerance: float = 1e-6
     ) -> Tensor:
         """`(AᴴA + λ)⁻¹ b` by conjugate gradients on pairs, with an implicit gradient."""
+        damping = torch.as_tensor(damping, dtype=right.dtype, device=right.device).reshape(1)
+        solution: Tensor = sense_solve(right.contiguous(), damping, *self.kernel, iterations, tolerance)
+        return solution
 
     def restrict(self, mask: Tensor) -> Self:
         """The same coils with the samples that are in both masks."""

@@ -29,9 +29,8 @@ from torch import Tensor
 
 from noref.physics.encoding import Encoding
 from noref.physics.nufft import Shape, nufft, nufft_adjoint
-from noref.physics.operators import combine, expand, sense_normal
+from noref.physics.operators import combine, expand
 from noref.physics.pairs import to_complex, to_pairs
-from noref.physics.solve import sense_solve
 from noref.seeding import Key
 
 _PIPE_MENON, _POWER = 15, 40
@@ -69,9 +68,9 @@ class NonCartesianEncoding(Encoding):
         return (self.mask * self.weights).contiguous()
 
     @cached_property
-    def _spectrum(self) -> Tensor:
-        spectrum: Tensor = toeplitz_spectrum(self._weight.square(), self.trajectory, *self.shape)
-        return spectrum
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """What `operators.sense_normal` makes `AᴴA` of; see `Encoding`."""
+        return self.folded, toeplitz_spectrum(self._weight.square(), self.trajectory, *self.shape)
 
     def with_mask(self, mask: Tensor, lines: bool | None = None) -> NonCartesianEncoding:
         """The same coils with another mask, bool `(batch, ky, kx)`, of the samples of the trajectory."""
@@ -109,21 +108,6 @@ class NonCartesianEncoding(Encoding):
         """`Aᴴ y`: real k-space `(batch, coils, ky, kx, 2)` to pairs `(batch, 2·sets, y, x)`."""
         image: Tensor = spoke_adjoint(kspace.contiguous(), self.folded, self.trajectory, self._weight)
         return image
-
-    def normal_pairs(self, image: Tensor) -> Tensor:
-        """`AᴴA x` on pairs `(batch, 2·sets, y, x)`, by FFT."""
-        normal: Tensor = sense_normal(image.contiguous(), self.folded, self._spectrum)
-        return normal
-
-    def solve_pairs(
-        self, right: Tensor, damping: float | Tensor, *, iterations: int = 50, tolerance: float = 1e-6
-    ) -> Tensor:
-        """`(AᴴA + λ)⁻¹ b` by conjugate gradients on pairs, with an implicit gradient."""
-        damping = torch.as_tensor(damping, dtype=right.dtype, device=right.device).reshape(1)
-        solution: Tensor = sense_solve(
-            right.contiguous(), damping, self.folded, self._spectrum, iterations, tolerance
-        )
-        return solution
 
     def put_back(self, image: Tensor, kspace: Tensor) -> Tensor:
         """`SᴴS x + Aᴴ(y − A x)`; see `Encoding`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,34 @@ def test_folders_that_hold_something_are_kept(tmp_path: Path) -> None:
         with pytest.raises(NorefError, match="already holds files"):
             check_free(tmp_path / name)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "a/mine", "b"]
+
+
+def test_folders_that_nobody_may_write_are_refused(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    check_free(locked / "new")
+    locked.chmod(0o555)
+    assert as_somebody(lambda: check_free(locked / "new" / "er")) == (
+        f"{locked / 'new' / 'er'}: cannot be written (permission denied); choose another folder"
+    )
+
+
+def as_somebody(act: Callable[[], None]) -> str:
+    """What a user without rights is told."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            act()
+        except NorefError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    return os.read(reading, 10_000).decode()
 
 
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:

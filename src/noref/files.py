@@ -44,8 +44,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         try:
             yield temporary
-            for file in temporary.iterdir():
-                flush(file)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    flush(file)
             # Replaces an empty folder, and no other.
             temporary.rename(path)
         finally:
@@ -53,11 +54,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def check_free(folder: Path) -> None:
-    """Refuses to write a folder where there is anything but an empty one.
+    """Refuses to write a folder where there is anything but an empty one, or where nothing may be written.
 
     Raises:
         NorefError: naming it.
     """
+    path = folder.absolute()
+    while not os.access(path, os.F_OK):
+        path = path.parent
+    if not os.access(path, os.W_OK):
+        raise NorefError(f"{folder}: cannot be written (permission denied); choose another folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
 

@@ -122,6 +122,12 @@ def test_the_images_are_those_of_reconstruct(
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * abs(theirs).max())
 
 
+def test_another_format_is_not_sent(trained: Process, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.ones((2, 8, 8), np.complex64))
+    told = refused("send", tmp_path / "scan.npy", "--port", trained.port, "-o", tmp_path / "mine.npy")
+    assert "scan.npy: is no HDF5; what is streamed is ISMRMRD (MRD 1) HDF5" in told
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".h5", ".dcm", ".png", ".cfl", ".mrd"])
 def test_they_are_written_as_reconstruct_writes_them(
     trained: Process, run: Path, scans: Path, tmp_path: Path, suffix: str

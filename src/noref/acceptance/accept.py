@@ -27,7 +27,7 @@ from noref.config import Source
 from noref.data.dataset import Dataset
 from noref.data.prepare import Preparation
 from noref.errors import NorefError
-from noref.files import check_free, whole
+from noref.files import check_free, whole_folder
 from noref.scan import Role
 from noref.scoring import check_unseen, labels_of
 
@@ -142,30 +142,26 @@ def accept(
         results.append(result)
         pictures.append(seen)
     lines = criteria(results, method.name, limits)
-    seal = export(output, _cases(plan, pictures), readers, seed) if readers else ""
-    made = Acceptance(
-        method.name,
-        method.made,
-        overall(lines),
-        lines,
-        limits,
-        results,
-        labels_of(data, [pairs[index][0] for index in chosen]),
-        seed,
-        acquired,
-        seal,
-        len(pairs),
-    )
     worst = max(range(len(results)), key=lambda i: results[i].gamma[method.name] / results[i].gamma[BASELINE])
-    _write(output, made, pictures[worst])
+    with whole_folder(output) as folder:
+        seal = export(folder, _cases(plan, pictures), readers, seed) if readers else ""
+        made = Acceptance(
+            method.name,
+            method.made,
+            overall(lines),
+            lines,
+            limits,
+            results,
+            labels_of(data, [pairs[index][0] for index in chosen]),
+            seed,
+            acquired,
+            seal,
+            len(pairs),
+        )
+        text = json.dumps(numbers(made), indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / f"{PAGE}.json").write_text(text + "\n", encoding="utf-8")
+        (folder / f"{PAGE}.html").write_text(page(made, pictures[worst]), encoding="utf-8")
     return made
-
-
-def _write(output: Path, made: Acceptance, pictures: Pictures) -> None:
-    text = json.dumps(numbers(made), indent=1, ensure_ascii=False, allow_nan=False)
-    for name, content in ((f"{PAGE}.json", text + "\n"), (f"{PAGE}.html", page(made, pictures))):
-        with whole(output / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
 
 
 def _dataset(method: Judged, scans: Source | str | Path | Sequence[str | Path]) -> Dataset:

@@ -195,7 +195,8 @@ def describe_noise(scan: Scan) -> str:
         level, region = None, "sampled off the Cartesian grid, without noise scans"
     else:
         level, region = noise_level(scan)
-        region = f"{region} of k-space" if level is not None else region
+        if level is not None:
+            region += " around the object" if region == "air" else " of k-space"
     if level is None:
         return "not estimated: " + region
     said = f"σ = {level:.3g} a coil sample, from the {region}"

@@ -19,20 +19,28 @@ _TOO_LITTLE = "too little of the border of k-space was measured"
 def noise_level(scan: Scan) -> tuple[float | None, str]:
     """Standard deviation σ of complex noise in one sample of the median coil, and the region it is from.
 
-    As `border_power`, whatever the scan's noise scans say.
+    As `estimated_power`, whatever the scan's noise scans say.
     """
-    power, found = border_power(scan)
+    power, found = estimated_power(scan)
     return (None if power is None else float(power.median().sqrt())), found
 
 
 def noise_power(scan: Scan) -> tuple[Tensor | None, str]:
     """σ² of complex noise in one sample of each coil, float32 `(coils,)`, and where it is from.
 
-    The diagonal of the scan's `noise_cov`, that of its noise scans. Without one the lower of `border_power`
-    and `air_power`, of which signal makes either larger than the noise. None, and why, if there is neither.
+    The diagonal of the scan's `noise_cov`, that of its noise scans; `estimated_power` without one.
     """
     if scan.noise_cov is not None:
         return scan.noise_cov.diagonal().real, "noise scans"
+    return estimated_power(scan)
+
+
+def estimated_power(scan: Scan) -> tuple[Tensor | None, str]:
+    """σ² of each coil, float32 `(coils,)`, from the scan itself, and where it is from.
+
+    The lower of `border_power` and `air_power`, of which signal makes either larger than the noise. None, and
+    why, if there is neither.
+    """
     border, found = border_power(scan)
     air = air_power(scan)
     if air is not None and (border is None or air.sum() < border.sum()):

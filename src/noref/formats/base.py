@@ -96,6 +96,8 @@ def name_of(path: Path) -> str:
 
 def damaged(path: Path | str, error: Exception) -> NorefError:
     """What to raise when a file has the signature of its format but cannot be read."""
+    if isinstance(error, PermissionError):
+        return NorefError(f"{path}: cannot be read (permission denied); ask its owner for leave to read it")
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return NorefError(f"{path}: damaged or incomplete ({reason}); copy or export it again")
 

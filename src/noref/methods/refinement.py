@@ -150,7 +150,7 @@ class Refinement(Around):
 
 
 def _noise_covariance(scan: Scan) -> Tensor | None:
-    """Of the scan, as it says itself or as its border does; None where neither does."""
+    """Of the scan, as it says itself or as it looks; None where neither tells."""
     level = noise_level(scan)[0] if scan.noise_cov is None else None
     if level is None:
         return scan.noise_cov

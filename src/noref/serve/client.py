@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -88,6 +89,8 @@ def received(
         NorefError: if the file cannot be read or sent, the server refuses a part of it or is not there, or it
             sends no image.
     """
+    if os.access(path, os.R_OK) and not h5py.is_hdf5(path):
+        raise NorefError(f"{path}: is no HDF5; what is streamed is ISMRMRD (MRD 1) HDF5, so convert it first")
     with opened(path) as file:
         xml, messages = messages_of(path, file, group)
         try:

@@ -15,8 +15,9 @@ from noref.formats import Averages
 from noref.formats.base import scan_id
 from noref.formats.mrd_frames import counters, frames
 from noref.formats.mrd_header import SEPARATE, EncodingSpace, MrdHeader
+from noref.formats.mrd_measurement import Measurement, with_noise
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, table_of
-from noref.formats.mrd_scans import Measurement, check, scan_of, with_noise
+from noref.formats.mrd_scans import check, scan_of
 from noref.scan import Scan
 from noref.serve.wire import MIB, Readout
 

@@ -133,7 +133,7 @@ def clinical(space: EncodingSpace, axis: int, size: int) -> int:
     pixels = encoded.matrix[axis] or size
     if encoded.view[axis] and recon.view[axis]:
         # The image keeps the pixels of the encoded matrix: what the scanner interpolates is no crop.
-        return round(pixels * min(recon.view[axis] / encoded.view[axis], 1))
+        return max(round(pixels * min(recon.view[axis] / encoded.view[axis], 1)), 1)
     return min(recon.matrix[axis], pixels) or pixels
 
 

@@ -60,14 +60,23 @@ def listed(values: set[int]) -> str:
     return " and ".join(map(str, sorted(values)))
 
 
-def noise_in_image(noise: Measurement, table: Table, count: NDArray[np.intp]) -> Tensor | None:
+def noise_in_image(
+    noise: Measurement | None, table: Table, count: NDArray[np.intp], gain: float = 1.0
+) -> Tensor | None:
     """Covariance of the noise in k-space, complex64 `(coils, coils)`, from that of the noise scans.
 
     `Σ_noise · τ_noise / (τ b) · mean(1/n)`, with the dwell times τ, the receiver's relative noise bandwidth b
     and n averages of a sample (Kellman and McVeigh, MRM 54 (2005), for the first two).
+
+    Args:
+        noise: the measurement that brings the noise scans, or None.
+        table: headers of the image's read-outs.
+        count: averages of each sample.
+        gain: of variance, by what was done to the samples.
     """
-    if noise.noise is None:
+    if noise is None or noise.noise is None:
         return None
     dwell = float(table["sample_time_us"][0])
     slower = noise.dwell / dwell if dwell and noise.dwell else 1.0
-    return noise.noise * slower / noise.header.noise_bandwidth * float((1 / count[count > 0]).mean())
+    averaged = float((1 / count[count > 0]).mean())
+    return noise.noise * slower / noise.header.noise_bandwidth * averaged * gain

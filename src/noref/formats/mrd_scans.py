@@ -69,7 +69,7 @@ class MeasuredSlices(Slices):
                 subject, volume = one.header.subject or path.stem, is_volume(one.table, frame)
                 slab = f"slab{frame.slice}" if volume and slabs else ""
                 scan = ".".join(filter(None, (path.stem, group, frame.name, slab)))
-                planes = range(planes_of(one.header, one.table, frame)) if volume else [None]
+                planes = range(planes_of(path, one, frame)) if volume else [None]
                 for plane in planes:
                     self._frames.append((one, noise, frame, plane))
                     ids.append(scan_id(subject, scan, frame.slice if plane is None else plane))
@@ -133,8 +133,8 @@ def scan_of(
     told = one.header.space(int(table["encoding_space_ref"][0]))
     space, rows, gain = evenly_sampled(told), None, 1.0
     if space.trajectory in CARTESIAN:
-        read = lines_of(path, values, one.table, frame.imaging, told)
         rows, shape = places(path, table, space)
+        read = lines_of(path, values, one.table, frame.imaging, told)
         kspace, count = grid(path, read.table, read.samples, rows, shape)
         trajectory, gain = None, read.gain
     else:
@@ -142,7 +142,6 @@ def scan_of(
         positions = read_trajectory(path, values, one.table, frame.imaging)
         kspace, count, trajectory = _spokes(path, table, samples, positions, space)
     measured = torch.from_numpy(count > 0)
-    covariance = None if noise is None else noise_in_image(noise, table, count)
     scan = Scan(
         id=name,
         kspace=to_kspace(kspace, f"{path}: {name}"),
@@ -151,7 +150,7 @@ def scan_of(
         padding=padding(measured, space) if trajectory is None else None,
         trajectory=trajectory,
         calibration=_calibration(path, values, one, frame, space),
-        noise_cov=None if covariance is None else covariance * gain,
+        noise_cov=noise_in_image(noise, table, count, gain),
         role=role,
         header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
     )
@@ -200,8 +199,9 @@ def _calibration(
     own = evenly_sampled(told)
     if own.trajectory not in CARTESIAN:
         return None
+    rows, shape = places(path, table, own)
     lines = lines_of(path, values, one.table, frame.calibration, told)
-    kspace, count = grid(path, lines.table, lines.samples, *places(path, table, own))
+    kspace, count = grid(path, lines.table, lines.samples, rows, shape)
     block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
     if 0 in block.shape:
         return None

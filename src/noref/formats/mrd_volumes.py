@@ -29,7 +29,7 @@ from noref.formats.mrd_geometry import (
     places,
     slice_of_volume,
 )
-from noref.formats.mrd_header import CARTESIAN, MrdHeader
+from noref.formats.mrd_header import CARTESIAN
 from noref.formats.mrd_measurement import Measurement, noise_in_image
 from noref.formats.mrd_readouts import Table, Values, grid
 from noref.physics import crop_centre, ifft1c, pad_centre
@@ -50,10 +50,15 @@ def is_volume(table: Table, frame: Frame) -> bool:
     return len(np.unique(table["kspace_encode_step_2"][frame.imaging])) > 1
 
 
-def planes_of(header: MrdHeader, table: Table, frame: Frame) -> int:
-    """How many slices a volume makes: pixels of the clinical field of view along the read-out."""
-    space = evenly_sampled(header.space(frame.key[0]))
-    return clinical(space, 0, int(table["number_of_samples"][frame.imaging].max()))
+def planes_of(path: Path, one: Measurement, frame: Frame) -> int:
+    """How many slices a volume makes: pixels of the clinical field of view along the read-out.
+
+    Raises:
+        NorefError: if lines lie outside the encoded matrix.
+    """
+    space = evenly_sampled(one.header.space(frame.key[0]))
+    _, (_, columns) = places(path, one.table[frame.imaging], space)
+    return clinical(space, 0, columns)
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def slab_of(path: Path, values: Values, one: Measurement, frame: Frame, index: i
     _, (ky, kx) = places(path, own, space)
     _, kz = partitions(path, own, space)
     many = max(HELD // (8 * int(own["active_channels"][0]) * ky * kz), 1)
-    first, planes = index // many * many, planes_of(one.header, one.table, frame)
+    first, planes = index // many * many, planes_of(path, one, frame)
     along = _Along(kx, planes, first, min(first + many, planes))
     kspace, count, gain = _planes(path, values, one, frame.imaging, along)
     return Slab(first, kspace, count, gain, _calibration(path, values, one, frame, along))
@@ -140,11 +145,10 @@ def plane_of(
     space, own = evenly_sampled(one.header.space(frame.key[0])), one.table[frame.imaging]
     measured = torch.from_numpy(slab.count > 0)
     shape = (measured.shape[0], measured.shape[1])
-    covariance = None if noise is None else noise_in_image(noise, own, slab.count)
     # The pixels of a slice are those of the encoded matrix.
     _, columns = places(path, own, space)
     placed = header_of(one.header, space, own, columns, on_grid=True)
-    planes = planes_of(one.header, one.table, frame)
+    planes = planes_of(path, one, frame)
     turned = one.header.vendor.startswith(SIEMENS)
     return Scan(
         id=name,
@@ -153,7 +157,7 @@ def plane_of(
         mask=measured,
         padding=padding_of_partitions(measured, space),
         calibration=None if slab.calibration is None else slab.calibration[index - slab.first].clone(),
-        noise_cov=None if covariance is None else covariance * slab.gain,
+        noise_cov=noise_in_image(noise, own, slab.count, slab.gain),
         role=role,
         header=slice_of_volume(placed, space, shape, index, planes, turned),
     )

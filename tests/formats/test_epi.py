@@ -10,6 +10,7 @@ import torch
 from epi_scans import Shot, full, signal, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mrd2_files import converted
 from mrd_files import CALIBRATION, NOISE, REVERSE, kspace, readout, space, write, xml
 
 from noref import formats
@@ -109,6 +110,12 @@ def test_navigators_of_the_first_repetition_serve_all(tmp_path: Path) -> None:
         assert worst(scan, full(2, KY, KX)) < 1e-3
 
 
+def test_navigators_of_one_direction_are_passed_over(tmp_path: Path) -> None:
+    made = [one for r in range(2) for one in train(2, KY, KX, Shot(), navigators=3 - 2 * r, repetition=r)]
+    for scan in read(write(tmp_path / "a.h5", made, HEADER)):
+        assert worst(scan, full(2, KY, KX)) < 1e-3
+
+
 def test_averages_of_opposite_direction(tmp_path: Path) -> None:
     made = [*train(2, KY, KX, Shot()), *train(2, KY, KX, Shot(-0.3, 2.0), first=True, average=1)]
     (scan,) = read(write(tmp_path / "a.h5", made, HEADER))
@@ -186,7 +193,7 @@ def ramped(dwell: float, delay: float, wide: int = KX, samples: int = SAMPLES) -
 
 def epi_header(recon: float = 0.5, limits: bool = True, **told: float) -> str:
     longs = "".join(
-        f"<userParameterLong><name>{name}</name><value>{value}</value></userParameterLong>"
+        f"<userParameterLong><name>{name}</name><value>{value:.0f}</value></userParameterLong>"
         for name, value in told.items()
         if name != "dwellTime"
     )
@@ -241,6 +248,14 @@ def test_ramps_are_regridded(tmp_path: Path, dwell: float, delay: float) -> None
     assert scan.header.spacing == pytest.approx((100 / KY, 200 / KX, 4))
     assert scan.header.crop is None
     assert worst(scan, even(3)) < 5e-3
+
+
+def test_mrd_2_tells_of_ramps_and_navigators_alike(tmp_path: Path) -> None:
+    made = train(2, KY, ramped(7.0, 31.0), Shot(0.5, 1.0))
+    path = write(tmp_path / "a.h5", made, epi_header(**trapezoid(7.0, 31.0)))
+    (theirs,), (mine,) = read(path), read(converted(path, tmp_path / "a.mrd"))
+    assert mine.shape == (KY, KX // 2)
+    assert torch.equal(mine.kspace, theirs.kspace)
 
 
 @pytest.mark.parametrize("left_out", ["acqDelayTime", "numSamples", "dwellTime"])

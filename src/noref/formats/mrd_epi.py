@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
+from noref.formats.mrd_frames import NONE, Numbers, alternate
 from noref.formats.mrd_geometry import clinical
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, Space, Trapezoid
-from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, Values, flagged, placed, read_samples
+from noref.formats.mrd_measurement import Measurement
+from noref.formats.mrd_readouts import Flag, Table, Values, flagged, placed, read_samples
 from noref.physics import fft1c, ifft1c
 
 SMALLEST = 1e-2
@@ -54,9 +56,7 @@ def evenly_sampled(space: EncodingSpace) -> EncodingSpace:
     return replace(space, encoded=encoded)
 
 
-def lines_of(
-    path: Path, values: Values, table: Table, numbers: NDArray[np.intp], space: EncodingSpace
-) -> Lines:
+def lines_of(path: Path, values: Values, one: Measurement, numbers: Numbers, space: EncodingSpace) -> Lines:
     """Read-outs on even samples, and, where some are reversed and some not, in phase with each other.
 
     Of reversed ones, along x, `e^{−i(a + b x)}` is taken off that the navigators tell, see `difference`.
@@ -64,14 +64,14 @@ def lines_of(
     Args:
         path: of the file, for messages.
         values: of the read-outs.
-        table: headers of all of them.
+        one: their measurement.
         numbers: those wanted, ascending.
         space: their encoding, as the header tells it.
 
     Raises:
         NorefError: if they contradict their headers, or nobody can say where they were sampled.
     """
-    own, samples = table[numbers], read_samples(path, values, table, numbers)
+    own, samples = one.table[numbers], read_samples(path, values, one.table, numbers)
     regrid = _regridding(path, own, space)
     both = alternate(own)
     if regrid is None and not both:
@@ -83,7 +83,7 @@ def lines_of(
             placed(path, head, line, kx) if regrid is None else (regrid.apply(path, head, line), slice(0, kx))
         )
 
-    groups = navigators(table, numbers) if both else [np.empty(0, np.intp)] * len(numbers)
+    groups = one.navigators.before(numbers) if both else [NONE] * len(numbers)
     phases = dict[int, NDArray[np.complex64] | None]()
     turned, found, reverse = own.copy(), [], flagged(own, Flag.REVERSE)
     turned["flags"] &= ~np.uint64(Flag.REVERSE)
@@ -94,46 +94,13 @@ def lines_of(
         whole[:, columns] = part
         first = int(group[0]) if len(group) else -1
         if first not in phases:
-            phases[first] = _phases(path, values, table, group, kx, even)
+            phases[first] = _phases(path, values, one.table, group, kx, even)
         correction = phases[first]
         if correction is not None and reverse[i]:
             whole = _multiplied(whole, correction)
         found.append(whole)
         turned["discard_pre"][i], turned["discard_post"][i] = columns.start, kx - columns.stop
     return Lines(turned, found, 1.0 if regrid is None else regrid.gain)
-
-
-def alternate(table: Table) -> bool:
-    """Whether some read-outs are reversed and some are not."""
-    reverse = flagged(table, Flag.REVERSE)
-    return bool(reverse.any() and not reverse.all())
-
-
-def navigators(table: Table, numbers: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """The navigators of every read-out: the last ones before it, of its slice and encoding space.
-
-    They are those between two lines of the slice, or before the first: those of a shot, if every shot has its
-    own, otherwise those of the repetition, or of the scan. Empty where there are none before, or not of both
-    directions.
-
-    Args:
-        table: headers of all read-outs.
-        numbers: those asked about, ascending.
-    """
-    marked = flagged(table, Flag.PHASE_CORRECTION)
-    line = ~flagged(table, NO_IMAGE | Flag.NOISE)
-    places = {tuple(place) for place in table[["slice", "encoding_space_ref"]][numbers].tolist()}
-    of = dict[int, NDArray[np.intp]]()
-    for slice_, space in places:
-        here = (table["slice"] == slice_) & (table["encoding_space_ref"] == space)
-        all_, lines = np.flatnonzero(here & marked), np.flatnonzero(here & line)
-        # Those with the same number of lines before them belong together.
-        before = np.searchsorted(lines, all_)
-        for number in np.intersect1d(lines, numbers):
-            last = np.searchsorted(all_, number) - 1
-            group = all_[before == before[last]] if last >= 0 else all_[:0]
-            of[int(number)] = group if len(group) and alternate(table[group]) else all_[:0]
-    return [of.get(int(number), np.empty(0, np.intp)) for number in numbers]
 
 
 def difference(forward: Tensor, reverse: Tensor) -> tuple[float, float]:
@@ -161,7 +128,7 @@ def _phases(
     path: Path,
     values: Values,
     table: Table,
-    group: NDArray[np.intp],
+    group: Numbers,
     kx: int,
     even: Callable[[np.void, NDArray[Any]], tuple[NDArray[np.complex64], slice]],
 ) -> NDArray[np.complex64] | None:

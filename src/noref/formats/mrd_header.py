@@ -232,6 +232,8 @@ def _value(text: str | None) -> float | None:
 def build(header: MrdHeader, coils: int) -> bytes:
     """A header that `parse` reads back and the schema accepts; lengths that are not known are 0.
 
+    Gradients are left out: samples that noref writes lie evenly.
+
     Args:
         header: what to say.
         coils: receiver channels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from noref.coils.whitening import noise_covariance
 from noref.errors import NorefError
-from noref.formats.mrd_frames import noise_scans
+from noref.formats.mrd_frames import Navigators, noise_scans
 from noref.formats.mrd_header import MrdHeader
 from noref.formats.mrd_readouts import Table, Values, read_samples
 
@@ -34,6 +35,11 @@ class Measurement:
     table: Table
     noise: Tensor | None
     dwell: float
+
+    @cached_property
+    def navigators(self) -> Navigators:
+        """Those that bring its lines in phase."""
+        return Navigators(self.table)
 
 
 def with_noise(path: Path, values: Values, one: Measurement) -> Measurement:

@@ -18,8 +18,8 @@ from noref.coils.calibration import centred_block
 from noref.errors import NorefError
 from noref.formats.base import Slices, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
-from noref.formats.mrd_epi import alternate, evenly_sampled, lines_of, navigators
-from noref.formats.mrd_frames import Frame, frames
+from noref.formats.mrd_epi import evenly_sampled, lines_of
+from noref.formats.mrd_frames import Frame, alternate, frames
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
 from noref.formats.mrd_measurement import Measurement, listed, noise_in_image
@@ -134,7 +134,7 @@ def scan_of(
     space, rows, gain = evenly_sampled(told), None, 1.0
     if space.trajectory in CARTESIAN:
         rows, shape = places(path, table, space)
-        read = lines_of(path, values, one.table, frame.imaging, told)
+        read = lines_of(path, values, one, frame.imaging, told)
         kspace, count = grid(path, read.table, read.samples, rows, shape)
         trajectory, gain = None, read.gain
     else:
@@ -200,7 +200,7 @@ def _calibration(
     if own.trajectory not in CARTESIAN:
         return None
     rows, shape = places(path, table, own)
-    lines = lines_of(path, values, one.table, frame.calibration, told)
+    lines = lines_of(path, values, one, frame.calibration, told)
     kspace, count = grid(path, lines.table, lines.samples, rows, shape)
     block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
     if 0 in block.shape:
@@ -238,7 +238,7 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
             f"{path}: a {space.trajectory} scan of {partitions} partitions, and noref reads 3-D scans on the "
             "Cartesian grid alone; transform it along the partitions first"
         )
-    if alternate(one.table[frame.imaging]) and not all(map(len, navigators(one.table, frame.imaging))):
+    if alternate(one.table[frame.imaging]) and not all(map(len, one.navigators.before(frame.imaging))):
         warnings.warn(
             f"{path}: lines are read out in both directions without navigators of both before them; they are "
             "taken to be in phase, and where they are not, ghosts lie half a field of view away",

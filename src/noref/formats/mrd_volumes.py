@@ -177,7 +177,7 @@ def _planes(
     taken, gain = 0, 1.0
     for start in range(0, len(numbers), BLOCK):
         block = slice(start, start + BLOCK)
-        lines = lines_of(path, values, one.table, numbers[block], told)
+        lines = lines_of(path, values, one, numbers[block], told)
         size = len(lines.samples)
         part, count = grid(path, lines.table, lines.samples, np.arange(size), (size, kx))
         taken, gain = taken + int(np.count_nonzero(count)), lines.gain

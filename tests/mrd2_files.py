@@ -111,10 +111,13 @@ def _encoding(one: ElementTree.Element) -> mrd.EncodingType:
             setattr(limits, name, mrd.LimitType(**{key: int(value) for key, value in found.items()}))
     parallel = None
     if one.find("{*}parallelImaging") is not None:
-        factor = told(one, "parallelImaging/accelerationFactor/kspace_encoding_step_1")
+        factors = {
+            name: int(told(one, f"parallelImaging/accelerationFactor/{name}") or 0)
+            for name in ("kspace_encoding_step_1", "kspace_encoding_step_2")
+        }
         mode = told(one, "parallelImaging/calibrationMode")
         parallel = mrd.ParallelImagingType(
-            acceleration_factor=mrd.AccelerationFactorType(kspace_encoding_step_1=int(factor or 0)),
+            acceleration_factor=mrd.AccelerationFactorType(**factors),
             calibration_mode=mrd.CalibrationMode[mode.upper()] if mode else None,
         )
     described = None

@@ -47,7 +47,7 @@ def test_no_ghost_is_left(tmp_path: Path, coils: int, first: bool, ky: int, kx: 
     header = xml(space((kx, ky, 1), limits=(0, ky - 1, ky // 2), trajectory="epi"))
     (scan,) = read(write(tmp_path / "a.h5", train(coils, ky, kx, shot, first=first), header))
     assert scan.measured.all()
-    assert worst(scan, full(coils, ky, kx)) < 1e-3
+    assert worst(scan, full(coils, ky, kx)) < 1e-4
 
 
 @given(shift=st.floats(-3, 3), phase=st.floats(-3, 3), slope=st.floats(-0.1, 0.1), coils=st.integers(1, 3))
@@ -67,12 +67,12 @@ def test_drift_from_one_navigator_to_the_next_is_no_difference(tmp_path: Path, n
     shot = Shot(0.4, 0.8, drift=0.3)
     made = train(3, KY, KX, shot, navigators=navigators)
     (scan,) = read(write(tmp_path / "a.h5", made, HEADER))
-    assert worst(scan, drifted(full(3, KY, KX), 0.3, navigators)) < 1e-3
+    assert worst(scan, drifted(full(3, KY, KX), 0.3, navigators)) < 1e-4
 
 
 def test_of_two_navigators_the_drift_stays(tmp_path: Path) -> None:
     (still,) = read(write(tmp_path / "a.h5", train(3, KY, KX, Shot(), navigators=2), HEADER))
-    assert worst(still, full(3, KY, KX)) < 1e-3
+    assert worst(still, full(3, KY, KX)) < 1e-4
     made = train(3, KY, KX, Shot(drift=0.3), navigators=2)
     (moved,) = read(write(tmp_path / "b.h5", made, HEADER))
     assert worst(moved, drifted(full(3, KY, KX), 0.3, 2)) > 0.05
@@ -101,25 +101,25 @@ def test_every_shot_slice_and_repetition_has_navigators_of_its_own(tmp_path: Pat
     scans = read(write(tmp_path / "a.h5", made, HEADER))
     assert [scan.id for scan in scans] == [f"a/a.repetition{r}/00{s}" for r in range(2) for s in range(2)]
     for scan, seed in zip(scans, (0, 10, 1, 11), strict=True):
-        assert worst(scan, full(2, KY, KX, seed)) < 1e-3
+        assert worst(scan, full(2, KY, KX, seed)) < 1e-4
 
 
 def test_navigators_of_the_first_repetition_serve_all(tmp_path: Path) -> None:
     made = [one for r in range(3) for one in train(2, KY, KX, Shot(), navigators=0 if r else 3, repetition=r)]
     for scan in read(write(tmp_path / "a.h5", made, HEADER)):
-        assert worst(scan, full(2, KY, KX)) < 1e-3
+        assert worst(scan, full(2, KY, KX)) < 1e-4
 
 
 def test_navigators_of_one_direction_are_passed_over(tmp_path: Path) -> None:
     made = [one for r in range(2) for one in train(2, KY, KX, Shot(), navigators=3 - 2 * r, repetition=r)]
     for scan in read(write(tmp_path / "a.h5", made, HEADER)):
-        assert worst(scan, full(2, KY, KX)) < 1e-3
+        assert worst(scan, full(2, KY, KX)) < 1e-4
 
 
 def test_averages_of_opposite_direction(tmp_path: Path) -> None:
     made = [*train(2, KY, KX, Shot()), *train(2, KY, KX, Shot(-0.3, 2.0), first=True, average=1)]
     (scan,) = read(write(tmp_path / "a.h5", made, HEADER))
-    assert worst(scan, full(2, KY, KX)) < 1e-3
+    assert worst(scan, full(2, KY, KX)) < 1e-4
 
 
 def test_calibration_lines_are_corrected_by_the_navigators_before_them(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_calibration_lines_are_corrected_by_the_navigators_before_them(tmp_path:
     left = scan.calibration - torch.from_numpy(expected[:, rows])
     assert float(left.abs().max()) < 1e-3 * float(np.abs(expected).max())
     expected[:, 1::2] = 0
-    assert worst(scan, expected) < 1e-3
+    assert worst(scan, expected) < 1e-4
 
 
 def test_partial_echoes_keep_what_was_not_measured(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_partial_echoes_keep_what_was_not_measured(tmp_path: Path) -> None:
     assert torch.equal(scan.measured, (torch.arange(KX) >= 6).expand(KY, KX))
     expected = full(2, KY, KX)
     expected[..., :6] = 0
-    assert worst(scan, expected) < 1e-3
+    assert worst(scan, expected) < 1e-4
 
 
 def test_lines_of_one_direction_need_no_navigators(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_ramps_are_regridded(tmp_path: Path, dwell: float, delay: float) -> None
     assert scan.measured.all()
     assert scan.header.spacing == pytest.approx((100 / KY, 200 / KX, 4))
     assert scan.header.crop is None
-    assert worst(scan, even(3)) < 5e-3
+    assert worst(scan, even(3)) < 5e-4
 
 
 def test_mrd_2_tells_of_ramps_and_navigators_alike(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_what_trajectories_leave_out_comes_from_the_read_outs(tmp_path: Path, le
     told = {name: value for name, value in trapezoid(7.0, centred).items() if name != left_out}
     made = train(2, KY, ramped(7.0, centred), Shot(0.5, 1.0), sample_time_us=7.0)
     (scan,) = read(write(tmp_path / "a.h5", made, epi_header(**told)))
-    assert worst(scan, even(2)) < 5e-3
+    assert worst(scan, even(2)) < 5e-4
 
 
 def test_the_noise_of_regridded_lines_is_known(tmp_path: Path) -> None:
@@ -288,8 +288,9 @@ def test_the_noise_of_regridded_lines_is_known(tmp_path: Path) -> None:
 
 
 BAD = [
-    ({"flatTopTime": 0}, "EPI of 64 samples in 448 µs on a gradient of 220 µs"),
-    ({"dwellTime": 9.0}, "EPI of 64 samples in 576 µs on a gradient of 520 µs"),
+    ({"flatTopTime": 0}, "EPI of 64 samples from 31 to 479 µs of a gradient of 220 µs"),
+    ({"dwellTime": 9.0}, "EPI of 64 samples from 31 to 607 µs of a gradient of 520 µs"),
+    ({"acqDelayTime": 90}, "EPI of 64 samples from 90 to 538 µs of a gradient of 520 µs"),
     ({"numSamples": 60}, "a read-out of 64 samples, where trajectoryDescription tells of 60"),
 ]
 

@@ -145,7 +145,7 @@ def test_trajectories_are_kept(tmp_path: Path) -> None:
 def test_headers_are_read_back_and_fit_the_schema() -> None:
     space = Space((12, 8, 1), (24.0, 16.0, 5.0))
     encoding = EncodingSpace(space, Space((6, 8, 1)), Limits(1, 6, 4), "radial", "separate", 3.0)
-    volume = EncodingSpace(space, space, None, "epi", partitions=Limits(0, 9, 5))
+    volume = EncodingSpace(space, space, None, "epi", "other", partitions=Limits(0, 9, 5), across=2.0)
     header = MrdHeader([encoding, volume], "P<1>", "T2 & ü", 0.8)
     header = replace(
         header,

@@ -274,7 +274,11 @@ def test_planes_lie_where_the_volume_lay(tmp_path: Path, vendor: str, sign: int)
         np.testing.assert_allclose(corner + row_step * along_rows, lay[plane, 1, 0], atol=1e-3)
 
 
-def test_3d_epi_is_corrected_shot_by_shot(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [1, 7, 512])
+def test_3d_epi_is_corrected_shot_by_shot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(mrd_volumes, "BLOCK", block)
     values, made = kspace(2, KZ, KY, KX), []
     x = np.arange(KX)
     for z in range(KZ):
@@ -319,6 +323,32 @@ def test_headers_that_tell_nothing_of_partitions(tmp_path: Path, matrix: tuple[i
     values = kspace(1, KZ, KY, KX)
     scans = read(write(tmp_path / "a.h5", volume(values), xml(space(matrix))))
     np.testing.assert_allclose(stacked(scans), image_of(values), atol=1e-5)
+
+
+PARALLEL = (
+    "<parallelImaging><accelerationFactor><kspace_encoding_step_1>2</kspace_encoding_step_1>"
+    "<kspace_encoding_step_2>3</kspace_encoding_step_2></accelerationFactor>"
+    "<calibrationMode>embedded</calibrationMode></parallelImaging>"
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_volumes_that_were_filled_in_are_told(tmp_path: Path, version: int) -> None:
+    values = kspace(1, KZ, KY, KX)
+    header = PLAIN.replace("</encoding>", f"{PARALLEL}</encoding>")
+    path = write(tmp_path / "a.h5", volume(values), header)
+    path = converted(path, tmp_path / "a.mrd") if version == 2 else path
+    with pytest.warns(
+        UserWarning, match="the header tells R = 6, and yet no place of k-space is empty"
+    ) as caught:
+        scan = formats.read(path)[0]
+    assert str(caught[0].message).startswith(str(path))
+    assert scan.header.acceleration == 6
+    assert formats.read(path, acquired="all")[0].measured.all()
+    places = np.ones((KZ, KY), bool)
+    places[0, 1] = False
+    path = write(tmp_path / "b.h5", volume(values, places=places), header)
+    assert not formats.read(path)[0].measured.all()
 
 
 BAD = [

@@ -229,6 +229,7 @@ def _space(encoding: Any) -> EncodingSpace:
         last={name: limit.maximum for name, limit in last.items() if limit is not None},
         partitions=partitions,
         gradient=_gradient(encoding.trajectory_description),
+        across=float(parallel.acceleration_factor.kspace_encoding_step_2 or 1) if parallel else 1.0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.formats.mrd_frames import NONE, Numbers, alternate
+from noref.formats.mrd_frames import NONE, Numbers
 from noref.formats.mrd_geometry import clinical
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, Space, Trapezoid
 from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_readouts import Flag, Table, Values, flagged, placed, read_samples
 from noref.physics import fft1c, ifft1c
+
+LONGER = 1.001
+"""By how much sampling may end after the gradient does, for rounding."""
 
 SMALLEST = 1e-2
 """Singular values that even samples are not made of, as a share of the largest."""
@@ -57,9 +61,10 @@ def evenly_sampled(space: EncodingSpace) -> EncodingSpace:
 
 
 def lines_of(path: Path, values: Values, one: Measurement, numbers: Numbers, space: EncodingSpace) -> Lines:
-    """Read-outs on even samples, and, where some are reversed and some not, in phase with each other.
+    """Read-outs on even samples, and in phase with each other whatever their direction.
 
-    Of reversed ones, along x, `e^{−i(a + b x)}` is taken off that the navigators tell, see `difference`.
+    Of reversed ones `e^{i(a + b x)}` is taken off along x, which the navigators before them tell, see
+    `difference`; without navigators they are turned and nothing else.
 
     Args:
         path: of the file, for messages.
@@ -72,9 +77,12 @@ def lines_of(path: Path, values: Values, one: Measurement, numbers: Numbers, spa
         NorefError: if they contradict their headers, or nobody can say where they were sampled.
     """
     own, samples = one.table[numbers], read_samples(path, values, one.table, numbers)
-    regrid = _regridding(path, own, space)
-    both = alternate(own)
-    if regrid is None and not both:
+    regrid, reverse = _regridding(path, own, space), flagged(own, Flag.REVERSE)
+    groups = [NONE] * len(numbers)
+    if reverse.any():
+        before = one.navigators.before(numbers)
+        groups = [group if turn else NONE for group, turn in zip(before, reverse, strict=True)]
+    if regrid is None and not any(map(len, groups)):
         return Lines(own, samples)
     kx = evenly_sampled(space).encoded.matrix[0] or int(own["number_of_samples"].max())
 
@@ -83,9 +91,8 @@ def lines_of(path: Path, values: Values, one: Measurement, numbers: Numbers, spa
             placed(path, head, line, kx) if regrid is None else (regrid.apply(path, head, line), slice(0, kx))
         )
 
-    groups = one.navigators.before(numbers) if both else [NONE] * len(numbers)
     phases = dict[int, NDArray[np.complex64] | None]()
-    turned, found, reverse = own.copy(), [], flagged(own, Flag.REVERSE)
+    turned, found = own.copy(), []
     turned["flags"] &= ~np.uint64(Flag.REVERSE)
     turned["number_of_samples"], turned["center_sample"] = kx, kx // 2
     for i, (line, group) in enumerate(zip(samples, groups, strict=True)):
@@ -96,9 +103,7 @@ def lines_of(path: Path, values: Values, one: Measurement, numbers: Numbers, spa
         if first not in phases:
             phases[first] = _phases(path, values, one.table, group, kx, even)
         correction = phases[first]
-        if correction is not None and reverse[i]:
-            whole = _multiplied(whole, correction)
-        found.append(whole)
+        found.append(whole if correction is None else _multiplied(whole, correction))
         turned["discard_pre"][i], turned["discard_post"][i] = columns.start, kx - columns.stop
     return Lines(turned, found, 1.0 if regrid is None else regrid.gain)
 
@@ -136,9 +141,9 @@ def _phases(
     if not len(group):
         return None
     # Of an odd number in turns, the mean of both directions is of the same time: drift cancels.
-    if len(group) % 2 == 0 and alternate(table[group[:-1]]):
-        group = group[:-1]
     reverse = flagged(table[group], Flag.REVERSE)
+    if len(group) % 2 == 0 and reverse[:-1].any() and not reverse[:-1].all():
+        group, reverse = group[:-1], reverse[:-1]
     lines = []
     for head, line in zip(table[group], read_samples(path, values, table, group), strict=True):
         part, columns = even(head, line)
@@ -200,16 +205,23 @@ def _regridding(path: Path, table: Table, space: EncodingSpace) -> _Regridding |
     samples = gradient.samples or int(table["number_of_samples"].max())
     dwell = gradient.dwell or float(table["sample_time_us"][0])
     total, reading = gradient.rise + gradient.flat + gradient.fall, dwell * samples
-    if not wide or not 0 < reading <= total:
-        raise NorefError(
-            f"{path}: EPI of {samples} samples in {reading:.6g} µs on a gradient of {total:.6g} µs, and an "
-            f"encoded matrix of {wide}, cannot be; correct trajectoryDescription and encodedSpace"
-        )
     begin = gradient.delay or (total - reading) / 2
+    if not wide or reading <= 0 or begin < 0 or begin + reading > total * LONGER:
+        raise NorefError(
+            f"{path}: EPI of {samples} samples from {begin:.6g} to {begin + reading:.6g} µs of a gradient of "
+            f"{total:.6g} µs, and a matrix of {wide}: correct trajectoryDescription and encodedSpace"
+        )
+    known = replace(gradient, delay=begin, dwell=dwell, samples=samples)
+    return _regridding_of(known, wide, clinical(space, 0, wide))
+
+
+@lru_cache(maxsize=8)
+def _regridding_of(gradient: Trapezoid, wide: int, kept: int) -> _Regridding:
+    begin, dwell, samples = gradient.delay, gradient.dwell, gradient.samples
     time = begin + dwell * (np.arange(samples) + 0.5)
-    read = _area(gradient, np.array([begin, begin + reading]))
-    cycles = (_area(gradient, time) - _area(gradient, np.array(total)) / 2) * wide / (read[1] - read[0])
-    kept = clinical(space, 0, wide)
+    read = _area(gradient, np.array([begin, begin + dwell * samples]))
+    middle = _area(gradient, np.array(gradient.rise + gradient.flat + gradient.fall)) / 2
+    cycles = (_area(gradient, time) - middle) * wide / (read[1] - read[0])
     x = np.arange(kept) - kept // 2
     made = []
     for direction in (1, -1):

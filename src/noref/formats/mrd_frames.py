@@ -82,12 +82,6 @@ class Navigators:
         return [NONE if i < 0 else self._numbers[self._first[i] : self._last[i]] for i in groups]
 
 
-def alternate(table: Table) -> bool:
-    """Whether some read-outs are reversed and some are not."""
-    reverse = flagged(table, Flag.REVERSE)
-    return bool(reverse.any() and not reverse.all())
-
-
 def noise_scans(table: Table) -> Numbers:
     """The read-outs that hold noise alone."""
     return np.flatnonzero(flagged(table, Flag.NOISE))

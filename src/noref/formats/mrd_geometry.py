@@ -246,7 +246,8 @@ def slice_of_volume(
     # A matrix of one partition is that of a slice, and tells nothing.
     deep = clinical(space, 2, shape[1]) if space.encoded.matrix[2] > 1 else shape[1]
     crop = (clinical(space, 1, shape[0]), deep)
-    planes = replace(header, crop=None if crop == shape else crop)
+    acceleration = header.acceleration * space.across
+    planes = replace(header, crop=None if crop == shape else crop, acceleration=acceleration)
     if header.spacing is not None:
         y, x, _ = header.spacing
         planes = replace(planes, spacing=(y, space.encoded.view[2] / shape[1], x))

@@ -85,6 +85,7 @@ class EncodingSpace:
         last: the largest value of each of `COUNTERS` that is known.
         partitions: of `kspace_encode_step_2`.
         gradient: of a read-out of EPI.
+        across: acceleration by parallel imaging along `kspace_encode_step_2`.
     """
 
     encoded: Space = Space()
@@ -96,6 +97,7 @@ class EncodingSpace:
     last: Mapping[str, int] = field(default_factory=dict)
     partitions: Limits | None = None
     gradient: Trapezoid | None = None
+    across: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def calibration_lines(root: ElementTree.Element) -> int | None:
 
 
 def _encoding(element: ElementTree.Element) -> EncodingSpace:
-    parallel = "parallelImaging/accelerationFactor/kspace_encoding_step_1"
+    factor = "parallelImaging/accelerationFactor/kspace_encoding_step_"
     last = {name: _number(element, f"encodingLimits/{name}/maximum") for name in COUNTERS}
     return EncodingSpace(
         encoded=_space(element, "encodedSpace"),
@@ -173,10 +175,11 @@ def _encoding(element: ElementTree.Element) -> EncodingSpace:
         lines=_limits(element, "encodingLimits/kspace_encoding_step_1"),
         trajectory=_text(element, "trajectory").lower(),
         calibration=_text(element, "parallelImaging/calibrationMode").lower(),
-        acceleration=_number(element, parallel) or 1.0,
+        acceleration=_number(element, f"{factor}1") or 1.0,
         last={name: int(value) for name, value in last.items() if value is not None},
         partitions=_limits(element, "encodingLimits/kspace_encoding_step_2"),
         gradient=_gradient(element),
+        across=_number(element, f"{factor}2") or 1.0,
     )
 
 
@@ -274,12 +277,12 @@ def build(header: MrdHeader, coils: int) -> bytes:
                 _put(limit, "maximum", space.last[name])
                 _put(limit, "center", 0)
         _put(encoding, "trajectory", space.trajectory or "cartesian")
-        if space.acceleration > 1 or space.calibration:
+        if max(space.acceleration, space.across) > 1 or space.calibration:
             parallel = _put(encoding, "parallelImaging")
             factor = _put(parallel, "accelerationFactor")
             # The schema knows whole numbers alone.
             _put(factor, "kspace_encoding_step_1", round(space.acceleration))
-            _put(factor, "kspace_encoding_step_2", 1)
+            _put(factor, "kspace_encoding_step_2", round(space.across))
             _put(parallel, "calibrationMode", space.calibration or "other")
     times = {
         "TR": [header.repetition_time],

@@ -19,12 +19,12 @@ from noref.errors import NorefError
 from noref.formats.base import Slices, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.formats.mrd_epi import evenly_sampled, lines_of
-from noref.formats.mrd_frames import Frame, alternate, frames
+from noref.formats.mrd_frames import Frame, frames
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
 from noref.formats.mrd_measurement import Measurement, listed, noise_in_image
 from noref.formats.mrd_readouts import Flag, Table, Values, flagged, grid, read_samples, read_trajectory
-from noref.formats.mrd_volumes import Slab, is_volume, plane_of, planes_of, slab_of
+from noref.formats.mrd_volumes import Slab, is_filled, is_volume, plane_of, planes_of, slab_of
 from noref.scan import Role, Scan
 
 Averages = Literal["mean", "apart"]
@@ -69,6 +69,14 @@ class MeasuredSlices(Slices):
                 subject, volume = one.header.subject or path.stem, is_volume(one.table, frame)
                 slab = f"slab{frame.slice}" if volume and slabs else ""
                 scan = ".".join(filter(None, (path.stem, group, frame.name, slab)))
+                if volume and acquired == "header" and is_filled(one, frame):
+                    space = one.header.space(frame.key[0])
+                    warnings.warn(
+                        f"{path}: the header tells R = {space.acceleration * space.across:.3g}, and yet no "
+                        "place of k-space is empty; what parallel imaging may have computed counts as "
+                        "measured, as acquired=all says it is",
+                        stacklevel=2,
+                    )
                 planes = range(planes_of(path, one, frame)) if volume else [None]
                 for plane in planes:
                     self._frames.append((one, noise, frame, plane))
@@ -238,7 +246,9 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
             f"{path}: a {space.trajectory} scan of {partitions} partitions, and noref reads 3-D scans on the "
             "Cartesian grid alone; transform it along the partitions first"
         )
-    if alternate(one.table[frame.imaging]) and not all(map(len, one.navigators.before(frame.imaging))):
+    reverse = flagged(one.table[frame.imaging], Flag.REVERSE)
+    turned = frame.imaging[reverse]
+    if 0 < len(turned) < len(frame.imaging) and not all(map(len, one.navigators.before(turned))):
         warnings.warn(
             f"{path}: lines are read out in both directions without navigators of both before them; they are "
             "taken to be in phase, and where they are not, ghosts lie half a field of view away",

@@ -61,6 +61,17 @@ def planes_of(path: Path, one: Measurement, frame: Frame) -> int:
     return clinical(space, 0, columns)
 
 
+def is_filled(one: Measurement, frame: Frame) -> bool:
+    """Whether a volume has no empty place, and yet the header tells an acceleration: it was filled in."""
+    space, own = one.header.space(frame.key[0]), one.table[frame.imaging]
+    steps = [np.unique(own[f"kspace_encode_step_{step}"]) for step in (1, 2)]
+    held = len(np.unique(own[["kspace_encode_step_1", "kspace_encode_step_2"]]))
+    whole = all(len(step) == step[-1] - step[0] + 1 for step in steps) and held == len(steps[0]) * len(
+        steps[1]
+    )
+    return whole and space.acceleration * space.across > 1
+
+
 @dataclass(frozen=True)
 class Slab:
     """Neighbouring slices of a volume.

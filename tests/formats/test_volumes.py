@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel
@@ -11,6 +12,8 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mrd2_files import converted
 from mrd_files import (
     CALIBRATION,
@@ -323,6 +326,39 @@ def test_headers_that_tell_nothing_of_partitions(tmp_path: Path, matrix: tuple[i
     values = kspace(1, KZ, KY, KX)
     scans = read(write(tmp_path / "a.h5", volume(values), xml(space(matrix))))
     np.testing.assert_allclose(stacked(scans), image_of(values), atol=1e-5)
+
+
+SIZES = st.tuples(*[st.sampled_from([0, 1, 6, 8, 12, 300])] * 3)
+VIEWS = st.tuples(*[st.sampled_from([0.0, 1e-9, 100.0, 200.0, 1e12])] * 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.tuples(*[SIZES] * 4), views=st.tuples(*[VIEWS] * 2), trajectory=st.sampled_from(["", "epi"]))
+def test_whatever_the_header_says_it_is_planes_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: tuple[tuple[int, int, int], ...],
+    views: tuple[tuple[float, float, float], ...],
+    trajectory: str,
+) -> None:
+    header = xml(
+        space(
+            sizes[0],
+            sizes[1],
+            view=views[0],
+            recon_view=views[1],
+            limits=sizes[2],
+            partitions=sizes[3],
+            trajectory=trajectory,
+        )
+    )
+    path = tmp_path_factory.mktemp("volume") / "a.h5"
+    write(path, volume(kspace(2, KZ, KY, KX)), header)
+    with suppress(NorefError):
+        slices = formats.read(path)
+        for index in {0, len(slices) // 2, len(slices) - 1}:
+            scan = slices[index]
+            assert scan.measured.sum() == KZ * KY
+            assert torch.isfinite(torch.view_as_real(scan.kspace)).all()
 
 
 PARALLEL = (

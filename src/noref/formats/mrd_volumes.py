@@ -229,6 +229,7 @@ def _calibration(path: Path, values: Values, one: Measurement, frame: Frame, alo
     if 0 in block.shape:
         return None
     if not known or mine[1:] == wanted[1:]:
-        return block
+        # Not the rest of the planes with it.
+        return block.clone()
     # Rows of a plane are lines, and columns partitions.
     return torch.stack([in_view(path, plane, mine[:0:-1], wanted[:0:-1]) for plane in block])

@@ -105,23 +105,40 @@ def told(element: ElementTree.Element, path: str) -> str:
 
 def _encoding(one: ElementTree.Element) -> mrd.EncodingType:
     limits = mrd.EncodingLimitsType()
-    for name in ("kspace_encoding_step_1", "slice", "repetition"):
+    for name in ("kspace_encoding_step_1", "kspace_encoding_step_2", "slice", "repetition"):
         found = {key: told(one, f"encodingLimits/{name}/{key}") for key in ("minimum", "maximum", "center")}
         if all(found.values()):
             setattr(limits, name, mrd.LimitType(**{key: int(value) for key, value in found.items()}))
     parallel = None
     if one.find("{*}parallelImaging") is not None:
-        factor = told(one, "parallelImaging/accelerationFactor/kspace_encoding_step_1")
+        factors = {
+            name: int(told(one, f"parallelImaging/accelerationFactor/{name}") or 0)
+            for name in ("kspace_encoding_step_1", "kspace_encoding_step_2")
+        }
         mode = told(one, "parallelImaging/calibrationMode")
         parallel = mrd.ParallelImagingType(
-            acceleration_factor=mrd.AccelerationFactorType(kspace_encoding_step_1=int(factor or 0)),
+            acceleration_factor=mrd.AccelerationFactorType(**factors),
             calibration_mode=mrd.CalibrationMode[mode.upper()] if mode else None,
+        )
+    described = None
+    if one.find("{*}trajectoryDescription") is not None:
+        kinds = {"long": (mrd.UserParameterLongType, int), "double": (mrd.UserParameterDoubleType, float)}
+        parameters = {
+            f"user_parameter_{kind}": [
+                make(name=told(parameter, "name"), value=number(told(parameter, "value")))
+                for parameter in one.findall(f"{{*}}trajectoryDescription/{{*}}userParameter{kind.title()}")
+            ]
+            for kind, (make, number) in kinds.items()
+        }
+        described = mrd.TrajectoryDescriptionType(
+            identifier=told(one, "trajectoryDescription/identifier"), **parameters
         )
     return mrd.EncodingType(
         encoded_space=_space(one, "encodedSpace"),
         recon_space=_space(one, "reconSpace"),
         encoding_limits=limits,
         trajectory=mrd.Trajectory[told(one, "trajectory").upper()],
+        trajectory_description=described,
         parallel_imaging=parallel,
     )
 

@@ -16,6 +16,7 @@ NOISE = ismrmrd.ACQ_IS_NOISE_MEASUREMENT
 CALIBRATION = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION
 CALIBRATION_AND_IMAGING = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING
 REVERSE = ismrmrd.ACQ_IS_REVERSE
+NAVIGATOR = ismrmrd.ACQ_IS_PHASECORR_DATA
 
 
 def kspace(coils: int, *shape: int, seed: int = 0) -> np.ndarray:
@@ -48,8 +49,10 @@ def space(
     view: tuple[float, float, float] | None = None,
     recon_view: tuple[float, float, float] | None = None,
     limits: Sizes | None = None,
+    partitions: Sizes | None = None,
     trajectory: str = "cartesian",
     calibration: str = "",
+    more: str = "",
 ) -> str:
     """An encoding; sizes along x, y, z, limits as minimum, maximum, centre."""
 
@@ -60,11 +63,13 @@ def space(
         return f"<{name}><matrixSize>{axes}</matrixSize>{field}</{name}>"
 
     text = part("encodedSpace", encoded, view) + part("reconSpace", recon or encoded, recon_view or view)
-    if limits is not None:
-        names = zip(("minimum", "maximum", "center"), limits, strict=True)
-        inner = "".join(f"<{a}>{n}</{a}>" for a, n in names)
-        text += f"<encodingLimits><kspace_encoding_step_1>{inner}</kspace_encoding_step_1></encodingLimits>"
-    text += f"<trajectory>{trajectory}</trajectory>"
+    told = ""
+    for step, bounds in ((1, limits), (2, partitions)):
+        if bounds is not None:
+            names = zip(("minimum", "maximum", "center"), bounds, strict=True)
+            inner = "".join(f"<{a}>{n}</{a}>" for a, n in names)
+            told += f"<kspace_encoding_step_{step}>{inner}</kspace_encoding_step_{step}>"
+    text += f"<encodingLimits>{told}</encodingLimits><trajectory>{trajectory}</trajectory>{more}"
     if calibration:
         text += f"<parallelImaging><calibrationMode>{calibration}</calibrationMode></parallelImaging>"
     return f"<encoding>{text}</encoding>"

@@ -80,6 +80,7 @@ def block(
     values: np.ndarray,
     *flags: str,
     centre_line: int = MATRIX[1] // 2,
+    centre_partition: int = 0,
     centre_column: int | None = None,
     cut: tuple[int, int] = (0, 0),
     position: Sequence[float] = (0, 0, 0),
@@ -96,6 +97,7 @@ def block(
         centre_line,
         values.shape[1] // 2 if centre_column is None else centre_column,
     )
+    head.CenterPar = centre_partition
     for name, value in counters.items():
         setattr(head.Counter, COUNTERS[name], value)
     head.CutOff.Pre, head.CutOff.Post = cut

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import mrd
+import nibabel
 import numpy as np
 import pytest
 import torch
 from command import TINY, done, refused, tree
 from mrd2_files import converted
+from mrd_files import readout, space, write, xml
 
 from noref import formats
 from noref.data.store import Store
@@ -203,3 +205,39 @@ def test_streams_of_version_2_are_read_and_written(scans: Path, tmp_path: Path) 
     assert "damaged or incomplete" in refused("prepare", first, "-o", tmp_path / "three")
     assert "damaged or incomplete" in refused("reconstruct", "zero-filled", first, "-o", tmp_path / "b.npy")
     assert tree(tmp_path) == before
+
+
+def test_a_3d_scan_is_reconstructed_plane_by_plane(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kz, ky, kx = 8, 16, 24
+    z, y, x = np.ogrid[-4:4, -8:8, -12:12]
+    image = ((z / 3) ** 2 + (y / 6) ** 2 + (x / 5) ** 2 < 1) * (1 + 0.1 * x)
+    axes = (0, 1, 2)
+    values = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(image), norm="ortho"), axes=axes)
+    values = values + 1e-3 * rng.normal(size=values.shape)
+    shape, view = (kx, ky, kz), (48.0, 24.0, 16.0)
+    header = xml(
+        space(
+            shape,
+            (kx // 2, ky, kz),
+            view=view,
+            recon_view=(24.0, 24.0, 16.0),
+            limits=(0, ky - 1, ky // 2),
+            partitions=(0, kz - 1, kz // 2),
+        )
+    )
+    place = {"read_dir": (1, 0, 0), "phase_dir": (0, 1, 0), "slice_dir": (0, 0, 1)}
+    made = [
+        readout(
+            values[k, j][None].astype(np.complex64), kspace_encode_step_1=j, kspace_encode_step_2=k, **place
+        )
+        for k in range(kz)
+        for j in range(ky)
+    ]
+    path = write(tmp_path / "head.h5", made, header)
+    assert "slices: 12" in done("inspect", path).out
+    done("reconstruct", "zero-filled", path, "-o", tmp_path / "head.nii.gz")
+    file = nibabel.load(tmp_path / "head.nii.gz")
+    assert file.header.get_zooms() == (2, 1.5, 2)
+    # Columns are partitions, rows lines, and slices pixels along the read-out.
+    np.testing.assert_allclose(file.get_fdata(), np.abs(image[..., 6:18]), atol=0.01)

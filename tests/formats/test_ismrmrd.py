@@ -126,7 +126,8 @@ def test_reversed_lines_are_turned(tmp_path: Path) -> None:
         for row in range(8)
     ]
     header = xml(space((12, 8, 1), limits=(0, 7, 4), trajectory="epi"))
-    (scan,) = read(write(tmp_path / "a.h5", made, header))
+    with pytest.warns(UserWarning, match="without navigators"):
+        (scan,) = read(write(tmp_path / "a.h5", made, header))
     assert same(scan, values)
 
 

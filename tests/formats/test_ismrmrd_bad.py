@@ -123,10 +123,6 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
         "read-outs of 12 samples around sample 9 do not fit",
     ),
     (
-        made(lambda: [one for z in range(4) for one in lines(kspace(2, 8, 12), kspace_encode_step_2=z)]),
-        "a 3-D scan of 4 partitions",
-    ),
-    (
         made(lambda: lines(kspace(2, 8, 12)), xml(space((12, 80000, 1)))),
         "an encoded matrix of 12 × 80000 cannot be",
     ),

@@ -145,7 +145,8 @@ def test_trajectories_are_kept(tmp_path: Path) -> None:
 def test_headers_are_read_back_and_fit_the_schema() -> None:
     space = Space((12, 8, 1), (24.0, 16.0, 5.0))
     encoding = EncodingSpace(space, Space((6, 8, 1)), Limits(1, 6, 4), "radial", "separate", 3.0)
-    header = MrdHeader([encoding, EncodingSpace(space, space, None, "epi")], "P<1>", "T2 & ü", 0.8)
+    volume = EncodingSpace(space, space, None, "epi", "other", partitions=Limits(0, 9, 5), across=2.0)
+    header = MrdHeader([encoding, volume], "P<1>", "T2 & ü", 0.8)
     header = replace(
         header,
         vendor="GE",
@@ -158,6 +159,7 @@ def test_headers_are_read_back_and_fit_the_schema() -> None:
     assert parse(text) == header
     checked = ismrmrd.xsd.CreateFromDocument(text)
     assert checked.encoding[0].encodingLimits.kspace_encoding_step_1.center == 4
+    assert checked.encoding[1].encodingLimits.kspace_encoding_step_2.maximum == 9
     assert checked.acquisitionSystemInformation.receiverChannels == 5
 
 

@@ -28,6 +28,7 @@ FLAGS = {
     "PATREFSCAN": mrd_files.CALIBRATION,
     "PATREFANDIMASCAN": mrd_files.CALIBRATION_AND_IMAGING,
     "REFLECT": mrd_files.REVERSE,
+    "PHASCOR": mrd_files.NAVIGATOR,
 }
 SYSTEM = (
     "<acquisitionSystemInformation><systemVendor>SIEMENS</systemVendor><relativeReceiverNoiseBandwidth>0.793</relativeReceiverNoiseBandwidth>"
@@ -60,9 +61,17 @@ def many_scans() -> list[ReadOut]:
 
 
 def reflected() -> list[ReadOut]:
+    """As if they were in phase with each other."""
     values = kspace(3, 8, 12)
     turned = values[..., ::-1]
     return rows(values, of=range(0, 8, 2)) + rows(turned, "REFLECT", of=range(1, 8, 2))
+
+
+def epi() -> list[ReadOut]:
+    """Lines in both directions, behind navigators of both."""
+    smooth = np.exp(-(((np.arange(12) - 6.3) / 2) ** 2)) * np.exp(0.2j * np.arange(12)) * np.ones((3, 1))
+    made = [(smooth * np.exp(1j * n), ("PHASCOR", "REFLECT")[: 1 + n % 2], {}) for n in range(3)]
+    return [(values.astype(np.complex64), flags, head) for values, flags, head in made] + reflected()
 
 
 def with_noise() -> list[ReadOut]:
@@ -107,6 +116,7 @@ CASES = {
     "averages": (averaged, 1),
     "scans": (many_scans, 1),
     "reflected": (reflected, 1),
+    "EPI": (epi, 1),
     "noise": (with_noise, 1),
     "embedded": (embedded, 2),
     "separate": (separate, 4),
@@ -165,6 +175,7 @@ def assert_same(one: Scan, other: Scan) -> None:
             assert a == b, field.name
 
 
+@pytest.mark.filterwarnings("ignore:.*without navigators")
 @pytest.mark.parametrize("averages", ["mean", "apart"])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("several", [True, False], ids=["VD", "VB"])
@@ -184,6 +195,87 @@ def test_the_same_read_outs_give_the_same_scans(
     assert len(found) == len(expected) > 0
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["VD", "VB"])
+@pytest.mark.parametrize(("first", "kz"), [(0, 4), (1, 5)])
+def test_volumes_are_those_of_ismrmrd(tmp_path: Path, several: bool, first: int, kz: int) -> None:
+    """All partitions, or of partial Fourier the last."""
+    values, centre, over = kspace(2, kz, 8, 12), kz // 2, 1.25
+    numbered = [
+        ((values[:, z], row), {"kspace_encode_step_1": row, "kspace_encode_step_2": z - first})
+        for z in range(first, kz)
+        for row in range(8)
+    ]
+    place = {"position": (1, 2, 3)}
+    blocks = [
+        block(lines_[:, row], several=several, centre_partition=centre - first, **place, **steps)
+        for (lines_, row), steps in numbered
+    ]
+    told = {"i3DFTLength": kz, "iNoOfFourierPartitions": kz - first}
+    header = protocol(told, sKSpace_dSliceOversamplingForDialog=over - 1)
+    path = tmp_path / "a.dat"
+    if several:
+        write(path, ("gre", header, blocks))
+    else:
+        write_vb(path, header, blocks)
+    vectors = {"phase_dir": (1, 0, 0), "read_dir": (0, 1, 0), "slice_dir": (0, 0, 1)}
+    readouts = [
+        readout(lines_[:, row], sample_time_us=10.0, **vectors, **place, **steps)
+        for (lines_, row), steps in numbered
+    ]
+    encoding = space(
+        (12, 8, kz),
+        (6, 8, round(kz / over)),
+        view=(24, 16, 5 * over),
+        recon_view=(12, 16, 5),
+        limits=(0, 7, 4),
+        partitions=(0, kz - 1 - first, centre - first),
+        calibration="other",
+    )
+    mrd = mrd_files.write(tmp_path / "a.h5", readouts, xml(encoding, more=SYSTEM))
+    expected, found = read(mrd), read(path)
+    assert len(found) == len(expected) == 6
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+    assert found[0].shape == (8, kz)
+    assert torch.equal(found[0].measured[0], torch.arange(kz) >= first)
+
+
+def test_ramps_of_a_protocol_are_those_of_ismrmrd(tmp_path: Path) -> None:
+    header = protocol(
+        {
+            "alRegridMode": 2,
+            "alRegridRampupTime": 40,
+            "alRegridFlattopTime": 60,
+            "alRegridRampdownTime": 30,
+            "alRegridDelaySamplesTime": 15,
+            "aflRegridADCDuration": 100.0,
+        }
+    )
+    values = kspace(2, 8, 20)
+    (found,) = read(write(tmp_path / "a.dat", ("gre", header, lines(values))))
+    names = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime", "numSamples", "dwellTime")
+    parameters = "".join(
+        f"<userParameterDouble><name>{name}</name><value>{value}</value></userParameterDouble>"
+        for name, value in zip(names, (40, 60, 30, 15, 20, 5), strict=True)
+    )
+    trajectory = f"<identifier>ConventionalEPI</identifier>{parameters}"
+    encoding = space(
+        (12, 8, 1),
+        (6, 8, 1),
+        view=(24, 16, 5),
+        recon_view=(12, 16, 5),
+        limits=(0, 7, 4),
+        more=f"<trajectoryDescription>{trajectory}</trajectoryDescription>",
+    )
+    vectors = {"phase_dir": (1, 0, 0), "read_dir": (0, 1, 0), "slice_dir": (0, 0, 1)}
+    readouts = [
+        readout(values[:, row], kspace_encode_step_1=row, sample_time_us=10.0, **vectors) for row in range(8)
+    ]
+    (expected,) = read(mrd_files.write(tmp_path / "a.h5", readouts, xml(encoding, more=SYSTEM)))
+    assert found.shape == (8, 6)
+    assert_same(found, expected)
 
 
 def test_slices_can_be_pickled_and_read_again(tmp_path: Path) -> None:
@@ -407,6 +499,7 @@ def test_a_real_file_tells_its_sequence(phantoms: dict[str, Path]) -> None:
 
 
 @pytest.mark.real_data
+@pytest.mark.filterwarnings("ignore:.*without navigators")
 def test_read_outs_of_a_real_file_are_told_apart_by_their_flags(
     phantoms: dict[str, Path], tmp_path: Path
 ) -> None:

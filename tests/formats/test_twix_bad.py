@@ -64,15 +64,6 @@ def nan() -> list[Mdb_local]:
     return lines(values)
 
 
-def epi() -> list[Mdb_local]:
-    values = kspace(2, 8, 12)
-    return [
-        block(values[:, 4], "PHASCOR"),
-        *lines(values, rows=range(0, 8, 2)),
-        *lines(values, "REFLECT", rows=range(1, 8, 2)),
-    ]
-
-
 FULL = kspace(2, 8, 12)
 NOISE = block(kspace(3, 256), "NOISEADJSCAN")
 BAD: dict[str, tuple[Write, str]] = {
@@ -86,15 +77,14 @@ BAD: dict[str, tuple[Write, str]] = {
     "no read-outs": (made([block(kspace(2, 12), "PHASCOR")]), "holds no image data"),
     "noise of other coils": (made([NOISE, *lines(FULL)]), "noise scans of 3 channels, but 2 in the image"),
     "coils": (made([*lines(FULL), *lines(kspace(3, 8, 12), contrast=0)]), "read-outs of 2 and 3 channels"),
-    "3-D": (
-        made([*lines(FULL), *lines(FULL, kspace_encode_step_2=1)]),
-        "a 3-D scan of 2 partitions",
-    ),
     "NaN": (made(nan()), "NaN or infinity"),
     "zeros": (made(lines(0 * FULL)), "all zeros"),
     "radial": (made(lines(FULL), sKSpace_ucTrajectory="0x2"), "a radial scan"),
-    "ramps": (made(lines(FULL), {"alRegridMode": 2}), "while the read-out gradient changes"),
-    "EPI": (made(epi()), "an EPI scan"),
+    "ramps": (
+        made(lines(FULL), {"alRegridMode": 4}),
+        "not on straight ramps of known",
+    ),
+    "ramps without times": (made(lines(FULL), {"alRegridMode": 2}), "not on straight ramps of known"),
     "multi-band": (made(lines(FULL), sSliceAcceleration_lMultiBandFactor=4), "4 slices were excited at once"),
     "lines": (made(lines(kspace(1, 12, 12))), "lies outside the encoded matrix"),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from epi_scans import Shot, train
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mrd_files import (
@@ -175,6 +176,41 @@ def odds() -> Acquisitions:
     return made
 
 
+def epi() -> Acquisitions:
+    """Of two slices, whose shots come in turns, in two repetitions."""
+    numbers = [(r, i, s) for r in range(2) for i in range(2) for s in range(2)]
+    made = []
+    for repetition, segment, slice_ in numbers:
+        fault = Shot(0.5 * segment - 0.4 * slice_, 1.0 - repetition)
+        head = {"repetition": repetition, "slice": slice_, "segment": segment}
+        shot = train(2, 8, 12, fault, range(segment, 8, 2), seed=slice_, **head)
+        made += marked(shot, *[LAST_IN_SLICE] * segment)
+    return made
+
+
+def epi_navigated_once() -> Acquisitions:
+    return [
+        one
+        for r in range(3)
+        for one in marked(
+            train(2, 8, 12, Shot(), navigators=0 if r else 3, repetition=r, seed=r), LAST_IN_SLICE
+        )
+    ]
+
+
+def calibrated_epi() -> Acquisitions:
+    made = []
+    for slice_ in range(2):
+        calibrating = train(2, 8, 12, Shot(-0.5, 2.0 - slice_), range(2, 6), seed=slice_, slice=slice_)
+        for one in calibrating:
+            one.setFlag(CALIBRATION)
+        made += marked(calibrating, LAST_IN_SLICE)
+    for repetition, slice_ in itertools.product(range(2), range(2)):
+        head = {"repetition": repetition, "slice": slice_}
+        made += marked(train(2, 8, 12, Shot(0.4, repetition), range(0, 8, 2), **head), LAST_IN_SLICE)
+    return made
+
+
 def counted(header: str, **last: int) -> str:
     """With the limits of other counters than the lines'."""
     limits = "".join(
@@ -195,6 +231,9 @@ CASES: dict[str, tuple[str, Callable[[], Acquisitions]]] = {
     "first calibrates": (counted(mode("other"), repetition=1), first_calibrates),
     "averages": (counted(PLAIN, average=1, segment=1), averaged),
     "odds": (counted(PLAIN, contrast=1), odds),
+    "EPI": (counted(PLAIN, repetition=1, slice=1), epi),
+    "EPI navigated once": (counted(PLAIN, repetition=2), epi_navigated_once),
+    "calibrated EPI": (counted(mode("separate"), repetition=1, slice=1), calibrated_epi),
     "partial Fourier": (xml(space((12, 8, 1), limits=(0, 4, 1))), lambda: lines(kspace(2, 5, 12))),
     "padding": (xml(space((12, 10, 1), limits=(0, 5, 3))), lambda: lines(kspace(1, 6, 12), rows=[0, 2, 3])),
     "no header": ("nonsense", lambda: lines(kspace(2, 8, 12))),
@@ -202,6 +241,7 @@ CASES: dict[str, tuple[str, Callable[[], Acquisitions]]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*without navigators")
 @pytest.mark.parametrize("averages", ["mean", "apart"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_stream_gives_what_a_file_gives(tmp_path: Path, case: str, averages: formats.Averages) -> None:
@@ -219,6 +259,7 @@ def test_a_stream_gives_what_a_file_gives(tmp_path: Path, case: str, averages: f
     assert one.held <= len(mine) * 1024 + sum(2048 + line.data.nbytes for line in made) * 2
 
 
+@pytest.mark.filterwarnings("ignore:.*without navigators")
 @pytest.mark.parametrize("order", ["shuffled", "backwards"])
 @pytest.mark.parametrize("case", ["repetitions", "averages", "embedded", "odds"])
 def test_whatever_the_order_of_the_lines(tmp_path: Path, case: str, order: str) -> None:
@@ -330,6 +371,35 @@ def test_what_cannot_be_is_one_line(header: str, made: Acquisitions, message: st
     with pytest.raises(NorefError, match=message) as caught:
         arriving(header, made)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_3d_scans_are_refused_in_one_line(told: bool) -> None:
+    """By the header, even if only a partition has come; else by the lines."""
+    header = xml(space((12, 8, 4), limits=(0, 7, 4), partitions=(0, 3, 2) if told else None))
+    made = [
+        one
+        for z in range(4)
+        for one in marked(
+            lines(kspace(2, 8, 12), kspace_encode_step_2=z), *[LAST_IN_SLICE] * (told or z == 3)
+        )
+    ]
+    with pytest.raises(NorefError, match="a 3-D scan, and the server makes images of 2-D slices") as caught:
+        arriving(header, made[:8] if told else made)
+    assert "\n" not in str(caught.value)
+
+
+def test_navigators_of_slices_that_are_done_are_given_back() -> None:
+    one = assembly(PLAIN)
+    held = []
+    for repetition in range(5):
+        made = train(2, 8, 12, Shot(), repetition=repetition)
+        for readout_ in marked(made, LAST_IN_SLICE):
+            one.add(streamed(readout_))
+        held.append(one.held)
+    # The last navigators stay, in case that the next repetition has none.
+    size = 3 * (made[0].data.nbytes + 1024)
+    assert held == [size + 1024 * (repetition + 1) for repetition in range(5)]
 
 
 NUMBERS = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample")

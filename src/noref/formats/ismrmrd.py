@@ -17,8 +17,9 @@ import numpy as np
 from noref.formats.base import opened
 from noref.formats.filled import Acquired
 from noref.formats.mrd_header import MrdHeader, parse
+from noref.formats.mrd_measurement import Measurement, with_noise
 from noref.formats.mrd_readouts import FileValues, Values, is_data, read_table
-from noref.formats.mrd_scans import Averages, MeasuredSlices, Measurement, with_noise
+from noref.formats.mrd_scans import Averages, MeasuredSlices
 from noref.scan import Role
 
 

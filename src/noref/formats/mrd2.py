@@ -22,9 +22,10 @@ from noref.errors import NorefError
 from noref.formats.base import damaged
 from noref.formats.filled import Acquired
 from noref.formats.mrd_header import COUNTERS as LIMITED
-from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space
+from noref.formats.mrd_header import EPI, EncodingSpace, Limits, MrdHeader, Space, Trapezoid, trapezoid
+from noref.formats.mrd_measurement import Measurement, with_noise
 from noref.formats.mrd_readouts import COUNTERS, FIELDS, Values
-from noref.formats.mrd_scans import Averages, MeasuredSlices, Measurement, with_noise
+from noref.formats.mrd_scans import Averages, MeasuredSlices
 from noref.scan import Role
 
 MAGIC = b"yardl"
@@ -215,17 +216,32 @@ def _calibration_lines(parameters: Any) -> int | None:
 
 def _space(encoding: Any) -> EncodingSpace:
     limits, parallel = encoding.encoding_limits, encoding.parallel_imaging
-    lines = limits.kspace_encoding_step_1
+    lines, partitions = (_limits(getattr(limits, f"kspace_encoding_step_{step}")) for step in (1, 2))
     last = {name: getattr(limits, name) for name in LIMITED}
     mode = parallel and parallel.calibration_mode
     return EncodingSpace(
         encoded=_matrix(encoding.encoded_space),
         recon=_matrix(encoding.recon_space),
-        lines=lines and Limits(lines.minimum, lines.maximum, lines.center),
+        lines=lines,
         trajectory=encoding.trajectory.name.lower(),
         calibration="" if mode is None else mode.name.lower(),
         acceleration=float(parallel.acceleration_factor.kspace_encoding_step_1 or 1) if parallel else 1.0,
         last={name: limit.maximum for name, limit in last.items() if limit is not None},
+        partitions=partitions,
+        gradient=_gradient(encoding.trajectory_description),
+        across=float(parallel.acceleration_factor.kspace_encoding_step_2 or 1) if parallel else 1.0,
+    )
+
+
+def _limits(told: Any) -> Limits | None:
+    return told and Limits(told.minimum, told.maximum, told.center)
+
+
+def _gradient(told: Any) -> Trapezoid | None:
+    if told is None or told.identifier.lower() != EPI:
+        return None
+    return trapezoid(
+        {one.name: one.value for one in (*told.user_parameter_long, *told.user_parameter_double)}
     )
 
 

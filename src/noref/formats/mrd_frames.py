@@ -16,6 +16,9 @@ SCANS = ("encoding_space_ref", "contrast", "phase", "repetition", "set")
 
 Numbers = NDArray[np.intp]
 
+NONE: Numbers = np.empty(0, np.intp)
+"""No read-outs."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -34,6 +37,49 @@ class Frame:
     slice: int
     imaging: Numbers
     calibration: Numbers
+
+
+class Navigators:
+    """Which navigators belong to a line: the last ones before it, of its slice and encoding space.
+
+    They are those between two lines of the slice, or before the first: those of a shot, if every shot has its
+    own, otherwise those of the repetition, or of the scan. Those of one direction alone are none.
+
+    Args:
+        table: headers of all read-outs.
+    """
+
+    def __init__(self, table: Table) -> None:
+        marked, line = flagged(table, Flag.PHASE_CORRECTION), ~flagged(table, NO_IMAGE | Flag.NOISE)
+        used = np.flatnonzero(marked | line)
+        places = np.stack([table[name][used] for name in ("slice", "encoding_space_ref")], axis=1)
+        place = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1)
+        # Slice by slice, in the order of acquisition.
+        order = place.argsort(kind="stable")
+        self._numbers, place = used[order], place[order]
+        navigates = marked[self._numbers]
+        reverse = flagged(table, Flag.REVERSE)[self._numbers] & navigates
+        joined = np.zeros(len(used), bool)
+        joined[1:] = navigates[:-1] & (place[1:] == place[:-1])
+        first = np.flatnonzero(navigates & ~joined)
+        count, reversed_ = (
+            np.diff(np.append(0, values.cumsum())[np.append(first, len(used))])
+            for values in (navigates, reverse)
+        )
+        both = (reversed_ > 0) & (reversed_ < count)
+        self._first, self._last = first[both], (first + count)[both]
+        begins = np.zeros(len(used), np.intp)
+        begins[self._first] = 1
+        last = begins.cumsum() - 1
+        there = (last >= 0) & ~navigates
+        there[there] = place[self._first[last[there]]] == place[there]
+        self._group = np.full(len(table), -1)
+        self._group[self._numbers[there]] = last[there]
+
+    def before(self, numbers: Numbers) -> list[Numbers]:
+        """The navigators of some read-outs, by their numbers, ascending; `NONE` of those without."""
+        groups = (int(group) for group in self._group[numbers])
+        return [NONE if i < 0 else self._numbers[self._first[i] : self._last[i]] for i in groups]
 
 
 def noise_scans(table: Table) -> Numbers:
@@ -82,7 +128,7 @@ def frames(
         space, slice_ = header.space(int(key[0])), int(key[-1])
         imaging, own = np.flatnonzero(mine & useful & ~alone), np.flatnonzero(mine & alone)
         here = table["slice"] == slice_
-        calibration = np.empty(0, np.intp)
+        calibration = NONE
         if len(own) and space.calibration not in SEPARATE and not _collide(table, imaging, own):
             imaging = np.union1d(imaging, own)
         elif (calibrating & here).any():

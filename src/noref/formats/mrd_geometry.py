@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from noref.errors import NorefError
 from noref.formats.geometry import Vector, vector
-from noref.formats.mrd_header import EncodingSpace, MrdHeader
+from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader
 from noref.formats.mrd_readouts import Table
 from noref.physics import crop_centre, fft2c, ifft2c, pad_centre
 from noref.scan import Header
@@ -37,40 +38,103 @@ def places(path: Path, table: Table, space: EncodingSpace) -> tuple[NDArray[np.i
     Raises:
         NorefError: if a line lies outside the matrix.
     """
-    lines = table["kspace_encode_step_1"]
     wide, high, _ = space.encoded.matrix
+    _check_size(path, wide, high)
+    rows, ky = _places(path, "line", table["kspace_encode_step_1"], high, space.lines)
+    return rows, (ky, wide or int(table["number_of_samples"].max()))
+
+
+def partitions(path: Path, table: Table, space: EncodingSpace) -> tuple[NDArray[np.intp], int]:
+    """Places of read-outs along kz, `kz // 2 − centre + kspace_encode_step_2`, and the matrix `kz`.
+
+    Raises:
+        NorefError: if a partition lies outside the matrix.
+    """
+    _, high, deep = space.encoded.matrix
+    _check_size(path, high, deep)
+    # Of volumes whose matrix is told like that of a slice, the partitions tell it.
+    return _places(
+        path, "partition", table["kspace_encode_step_2"], deep if deep > 1 else 0, space.partitions
+    )
+
+
+def _check_size(path: Path, wide: int, high: int) -> None:
     if max(wide, high) > LARGEST:
         raise NorefError(f"{path}: an encoded matrix of {wide} × {high} cannot be; correct encodedSpace")
-    last = max(int(lines.max()), space.lines.maximum if space.lines else 0)
-    ky = high or last + 1
-    kx = wide or int(table["number_of_samples"].max())
-    centre = space.lines.centre if space.lines else ky // 2
-    rows = np.asarray(ky // 2 - centre + lines, np.intp)
-    if rows.min() < 0 or rows.max() >= ky:
-        outside = lines[(rows < 0) | (rows >= ky)][0]
+
+
+def _places(
+    path: Path, name: str, steps: NDArray[Any], size: int, limits: Limits | None
+) -> tuple[NDArray[np.intp], int]:
+    size = size or max(int(steps.max()), limits.maximum if limits else 0) + 1
+    centre = limits.centre if limits else size // 2
+    found = np.asarray(size // 2 - centre + steps, np.intp)
+    if found.min() < 0 or found.max() >= size:
+        outside = steps[(found < 0) | (found >= size)][0]
         raise NorefError(
-            f"{path}: line {outside} lies outside the encoded matrix of {ky} lines around line {centre}; "
-            "correct encodedSpace or encodingLimits"
+            f"{path}: {name} {outside} lies outside the encoded matrix of {size} {name}s around {name} "
+            f"{centre}; correct encodedSpace or encodingLimits"
         )
-    return rows, (ky, kx)
+    return found, size
 
 
 def padding(measured: Tensor, space: EncodingSpace) -> Tensor | None:
     """Known zeros `(ky, kx)`: lines beyond the resolution, outside the encoding limits on both sides.
 
     Lines whose mirror image could be measured were left out by partial Fourier, and are no zeros.
+
+    Args:
+        measured: bool `(ky, kx)`.
+        space: of the slice.
     """
-    if space.lines is None:
-        return None
-    ky = measured.shape[0]
-    line = torch.arange(ky)
-    first = ky // 2 - space.lines.centre + space.lines.minimum
-    last = ky // 2 - space.lines.centre + space.lines.maximum
-    inside = (line >= first) & (line <= last)
-    # The first line of an even matrix has no mirror image, and shares the last one's fate.
-    mirrored = (2 * (ky // 2) - line).clamp(max=ky - 1)
-    outside = ~inside & ~inside[mirrored] & ~measured.any(-1)
+    outside = _outside(measured.shape[0], space.lines) & ~measured.any(-1)
     return outside[:, None].expand(measured.shape).clone() if outside.any() else None
+
+
+def padding_of_partitions(measured: Tensor, space: EncodingSpace) -> Tensor | None:
+    """The same of a slice of a volume, `(ky, kz)`: of lines and of partitions.
+
+    Args:
+        measured: bool `(ky, kz)`.
+        space: of the volume.
+    """
+    lines, parts = (
+        _outside(size, limits) & ~measured.any(1 - axis)
+        for axis, (size, limits) in enumerate(
+            zip(measured.shape, (space.lines, space.partitions), strict=True)
+        )
+    )
+    outside = lines[:, None] | parts
+    return outside if outside.any() else None
+
+
+def _outside(size: int, limits: Limits | None) -> Tensor:
+    """Which of so many places lie outside the limits on both sides, bool `(size,)`."""
+    place = torch.arange(size)
+    if limits is None:
+        return torch.zeros(size, dtype=torch.bool)
+    first = size // 2 - limits.centre + limits.minimum
+    last = size // 2 - limits.centre + limits.maximum
+    inside = (place >= first) & (place <= last)
+    # The first place of an even matrix has no mirror image, and shares the last one's fate.
+    mirrored = (2 * (size // 2) - place).clamp(max=size - 1)
+    return ~inside & ~inside[mirrored]
+
+
+def clinical(space: EncodingSpace, axis: int, size: int) -> int:
+    """Pixels of the clinical field of view along an axis of the encoding: x, y or z.
+
+    Args:
+        space: its encoding.
+        axis: 0, 1 or 2.
+        size: pixels of the encoded one where the header does not tell.
+    """
+    encoded, recon = space.encoded, space.recon
+    pixels = encoded.matrix[axis] or size
+    if encoded.view[axis] and recon.view[axis]:
+        # The image keeps the pixels of the encoded matrix: what the scanner interpolates is no crop.
+        return max(round(pixels * min(recon.view[axis] / encoded.view[axis], 1)), 1)
+    return min(recon.matrix[axis], pixels) or pixels
 
 
 def cycles(path: Path, trajectory: NDArray[np.float32], space: EncodingSpace) -> NDArray[np.float32]:
@@ -141,20 +205,11 @@ def header_of(
         shape: `(ky, kx)`.
         on_grid: whether it is the matrix of the image.
     """
-    encoded, recon = space.encoded, space.recon
-    crop = []
-    for axis in (1, 0):
-        pixels = encoded.matrix[axis] or shape[1 - axis]
-        if encoded.view[axis] and recon.view[axis]:
-            # The image keeps the pixels of the encoded matrix: what the scanner interpolates is no crop.
-            pixels = round(pixels * min(recon.view[axis] / encoded.view[axis], 1))
-        elif recon.matrix[axis]:
-            pixels = min(recon.matrix[axis], pixels)
-        crop.append(pixels)
+    encoded = space.encoded
+    rows, columns = (clinical(space, axis, shape[1 - axis]) for axis in (1, 0))
     y, x = (encoded.view[axis] / (encoded.matrix[axis] or shape[1 - axis]) for axis in (1, 0))
     z = encoded.view[2] / (encoded.matrix[2] or 1)
     directions = directions_of(header, table[0])
-    rows, columns = crop
     contrast, echoes = int(table["contrast"][0]), header.echo_times
     return Header(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
@@ -170,6 +225,39 @@ def header_of(
         flip_angle=header.flip_angle,
         field_strength=header.field_strength,
     )
+
+
+def slice_of_volume(
+    header: Header, space: EncodingSpace, shape: tuple[int, int], index: int, count: int, turned: bool
+) -> Header:
+    """The header of a plane `(y, z)` of a volume, of that of the volume as `header_of` gives it.
+
+    Planes lie around the volume's position, as pixels do around that of an image:
+    `p + (index − (count − 1) / 2) Δx d_x`.
+
+    Args:
+        header: of the volume.
+        space: its encoding.
+        shape: `(ky, kz)`.
+        index: of the plane along the read-out.
+        count: planes.
+        turned: whether partitions run against the slice normal, see `SIEMENS`.
+    """
+    # A matrix of one partition is that of a slice, and tells nothing.
+    deep = clinical(space, 2, shape[1]) if space.encoded.matrix[2] > 1 else shape[1]
+    crop = (clinical(space, 1, shape[0]), deep)
+    acceleration = header.acceleration * space.across
+    planes = replace(header, crop=None if crop == shape else crop, acceleration=acceleration)
+    if header.spacing is not None:
+        y, x, _ = header.spacing
+        planes = replace(planes, spacing=(y, space.encoded.view[2] / shape[1], x))
+        if header.directions is not None and header.position is not None:
+            along_x, along_y, normal = header.directions
+            step = (index - (count - 1) / 2) * x * np.array(along_x)
+            along_z = vector((-1 if turned else 1) * np.array(normal) + 0.0)
+            position = vector(np.array(header.position) + step)
+            return replace(planes, directions=(along_z, along_y, along_x), position=position)
+    return replace(planes, directions=None, position=None)
 
 
 def directions_of(header: MrdHeader, head: NDArray[Any] | np.void) -> tuple[Vector, Vector, Vector] | None:

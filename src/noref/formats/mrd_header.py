@@ -18,6 +18,12 @@ CARTESIAN = ("", "cartesian", "epi")
 COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set", "segment")
 """Counters of a read-out beside its lines', in the order of the schema."""
 
+EPI = "conventionalepi"
+"""Identifier of the trajectory whose read-out gradient is described."""
+
+TRAPEZOID = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime", "dwellTime", "numSamples")
+"""Its parameters, in the order of those of `Trapezoid`."""
+
 SEPARATE = ("separate", "external")
 """Calibration modes whose calibration lines are not lines of the image."""
 
@@ -45,6 +51,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Trapezoid:
+    """The read-out gradient of EPI, and when it is sampled, as `ConventionalEPI` tells it; 0 if it does not.
+
+    Attributes:
+        rise: microseconds until it has its height.
+        flat: microseconds that it keeps it.
+        fall: microseconds until it is zero again.
+        delay: microseconds from its beginning to that of sampling.
+        dwell: microseconds between two samples.
+        samples: of a read-out.
+    """
+
+    rise: float = 0.0
+    flat: float = 0.0
+    fall: float = 0.0
+    delay: float = 0.0
+    dwell: float = 0.0
+    samples: int = 0
+
+
+@dataclass(frozen=True)
 class EncodingSpace:
     """One of the encoding spaces of a measurement.
 
@@ -56,6 +83,9 @@ class EncodingSpace:
         calibration: `embedded`, `interleaved`, `separate`, `external` or `other`.
         acceleration: by parallel imaging along `kspace_encode_step_1`.
         last: the largest value of each of `COUNTERS` that is known.
+        partitions: of `kspace_encode_step_2`.
+        gradient: of a read-out of EPI.
+        across: acceleration by parallel imaging along `kspace_encode_step_2`.
     """
 
     encoded: Space = Space()
@@ -65,6 +95,9 @@ class EncodingSpace:
     calibration: str = ""
     acceleration: float = 1.0
     last: Mapping[str, int] = field(default_factory=dict)
+    partitions: Limits | None = None
+    gradient: Trapezoid | None = None
+    across: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +167,7 @@ def calibration_lines(root: ElementTree.Element) -> int | None:
 
 
 def _encoding(element: ElementTree.Element) -> EncodingSpace:
-    parallel = "parallelImaging/accelerationFactor/kspace_encoding_step_1"
+    factor = "parallelImaging/accelerationFactor/kspace_encoding_step_"
     last = {name: _number(element, f"encodingLimits/{name}/maximum") for name in COUNTERS}
     return EncodingSpace(
         encoded=_space(element, "encodedSpace"),
@@ -142,9 +175,30 @@ def _encoding(element: ElementTree.Element) -> EncodingSpace:
         lines=_limits(element, "encodingLimits/kspace_encoding_step_1"),
         trajectory=_text(element, "trajectory").lower(),
         calibration=_text(element, "parallelImaging/calibrationMode").lower(),
-        acceleration=_number(element, parallel) or 1.0,
+        acceleration=_number(element, f"{factor}1") or 1.0,
         last={name: int(value) for name, value in last.items() if value is not None},
+        partitions=_limits(element, "encodingLimits/kspace_encoding_step_2"),
+        gradient=_gradient(element),
+        across=_number(element, f"{factor}2") or 1.0,
     )
+
+
+def _gradient(element: ElementTree.Element) -> Trapezoid | None:
+    if _text(element, "trajectoryDescription/identifier").lower() != EPI:
+        return None
+    kinds = ("Long", "Double")
+    told = [
+        one
+        for kind in kinds
+        for one in element.findall(f"{{*}}trajectoryDescription/{{*}}userParameter{kind}")
+    ]
+    return trapezoid({_text(one, "name"): _number(one, "value") or 0.0 for one in told})
+
+
+def trapezoid(told: Mapping[str, float]) -> Trapezoid:
+    """The gradient that the parameters of a trajectory `ConventionalEPI` tell."""
+    rise, flat, fall, delay, dwell, samples = (told.get(name, 0.0) for name in TRAPEZOID)
+    return Trapezoid(rise, flat, fall, delay, dwell, int(samples))
 
 
 def _space(element: ElementTree.Element, name: str) -> Space:
@@ -181,6 +235,8 @@ def _value(text: str | None) -> float | None:
 def build(header: MrdHeader, coils: int) -> bytes:
     """A header that `parse` reads back and the schema accepts; lengths that are not known are 0.
 
+    Gradients are left out: samples that noref writes lie evenly.
+
     Args:
         header: what to say.
         coils: receiver channels.
@@ -208,11 +264,12 @@ def build(header: MrdHeader, coils: int) -> bytes:
                 for axis, value in zip("xyz", values, strict=True):
                     _put(lengths, axis, value)
         limits = _put(encoding, "encodingLimits")
-        if space.lines is not None:
-            lines = _put(limits, "kspace_encoding_step_1")
-            _put(lines, "minimum", space.lines.minimum)
-            _put(lines, "maximum", space.lines.maximum)
-            _put(lines, "center", space.lines.centre)
+        for step, told in ((1, space.lines), (2, space.partitions)):
+            if told is not None:
+                steps = _put(limits, f"kspace_encoding_step_{step}")
+                _put(steps, "minimum", told.minimum)
+                _put(steps, "maximum", told.maximum)
+                _put(steps, "center", told.centre)
         for name in COUNTERS:
             if name in space.last:
                 limit = _put(limits, name)
@@ -220,12 +277,12 @@ def build(header: MrdHeader, coils: int) -> bytes:
                 _put(limit, "maximum", space.last[name])
                 _put(limit, "center", 0)
         _put(encoding, "trajectory", space.trajectory or "cartesian")
-        if space.acceleration > 1 or space.calibration:
+        if max(space.acceleration, space.across) > 1 or space.calibration:
             parallel = _put(encoding, "parallelImaging")
             factor = _put(parallel, "accelerationFactor")
             # The schema knows whole numbers alone.
             _put(factor, "kspace_encoding_step_1", round(space.acceleration))
-            _put(factor, "kspace_encoding_step_2", 1)
+            _put(factor, "kspace_encoding_step_2", round(space.across))
             _put(parallel, "calibrationMode", space.calibration or "other")
     times = {
         "TR": [header.repetition_time],

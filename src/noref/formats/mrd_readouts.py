@@ -220,24 +220,39 @@ def grid(
     """
     kspace = np.zeros((len(samples[0]), *shape), np.complex64)
     count = np.zeros(shape, np.intp)
-    reverse = flagged(table, Flag.REVERSE)
-    for i, (line, row) in enumerate(zip(samples, rows, strict=True)):
-        size = line.shape[-1]
-        start, stop = int(table["discard_pre"][i]), size - int(table["discard_post"][i])
-        centre = int(table["center_sample"][i]) or size // 2
-        if reverse[i]:
-            line, centre = line[:, ::-1], 2 * (size // 2) - centre
-            start, stop = size - stop, size - start
-        place = shape[1] // 2 - centre
-        if start >= stop:
-            continue
-        if place + start < 0 or place + stop > shape[1]:
-            raise NorefError(
-                f"{path}: read-outs of {size} samples around sample {centre} do not fit an encoded matrix of "
-                f"{shape[1]}; correct encodedSpace or center_sample"
-            )
-        kspace[:, row, place + start : place + stop] += line[:, start:stop]
-        count[row, place + start : place + stop] += 1
+    for head, line, row in zip(table, samples, rows, strict=True):
+        values, columns = placed(path, head, line, shape[1])
+        kspace[:, row, columns] += values
+        count[row, columns] += 1
     several = count > 1
     kspace[:, several] /= count[several]
     return kspace, count
+
+
+def placed(path: Path, head: np.void, line: NDArray[Any], kx: int) -> tuple[NDArray[np.complex64], slice]:
+    """What counts of a read-out, turned if it is reversed, and the columns that it has in k-space.
+
+    Args:
+        path: of the file, for messages.
+        head: its header.
+        line: its samples, `(coils, samples)`.
+        kx: columns of k-space.
+
+    Raises:
+        NorefError: if a sample lies outside.
+    """
+    size = line.shape[-1]
+    start, stop = int(head["discard_pre"]), size - int(head["discard_post"])
+    centre = int(head["center_sample"]) or size // 2
+    if int(head["flags"]) & Flag.REVERSE:
+        line, centre = line[:, ::-1], 2 * (size // 2) - centre
+        start, stop = size - stop, size - start
+    if start >= stop:
+        return line[:, :0], slice(0, 0)
+    place = kx // 2 - centre
+    if place + start < 0 or place + stop > kx:
+        raise NorefError(
+            f"{path}: read-outs of {size} samples around sample {centre} do not fit an encoded matrix of "
+            f"{kx}; correct encodedSpace or center_sample"
+        )
+    return line[:, start:stop], slice(place + start, place + stop)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,44 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.coils.calibration import centred_block
-from noref.coils.whitening import noise_covariance
 from noref.errors import NorefError
 from noref.formats.base import Slices, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
-from noref.formats.mrd_frames import Frame, frames, noise_scans
+from noref.formats.mrd_epi import evenly_sampled, lines_of
+from noref.formats.mrd_frames import Frame, frames
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
-from noref.formats.mrd_readouts import (
-    Flag,
-    Table,
-    Values,
-    flagged,
-    grid,
-    read_samples,
-    read_trajectory,
-)
+from noref.formats.mrd_measurement import Measurement, listed, noise_in_image
+from noref.formats.mrd_readouts import Flag, Table, Values, flagged, grid, read_samples, read_trajectory
+from noref.formats.mrd_volumes import Slab, is_filled, is_volume, plane_of, planes_of, slab_of
 from noref.scan import Role, Scan
 
 Averages = Literal["mean", "apart"]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One group of a file, or what a stream has brought of one.
-
-    Attributes:
-        group: its name.
-        header: what its XML says.
-        table: headers of its read-outs.
-        noise: covariance of its noise scans, complex64 `(coils, coils)`, or None.
-        dwell: microseconds between two samples of these; 0 if not told.
-    """
-
-    group: str
-    header: MrdHeader
-    table: Table
-    noise: Tensor | None
-    dwell: float
 
 
 class MeasuredSlices(Slices):
@@ -82,24 +57,55 @@ class MeasuredSlices(Slices):
             (one, noise, frames(one.table, one.header, apart=averages == "apart")) for one, noise in pairs
         ]
         several = sum(bool(own) for *_, own in found) > 1
-        self._frames: list[tuple[Measurement, Measurement | None, Frame]] = []
+        self._frames: list[tuple[Measurement, Measurement | None, Frame, int | None]] = []
         self._acquired: Acquired = acquired
+        self._held: tuple[Frame, Slab] | None = None
         ids = []
         for one, noise, own in found:
+            slabs = len({frame.slice for frame in own}) > 1
             for frame in own:
                 check(path, one, noise, frame)
-                self._frames.append((one, noise, frame))
-                parts = (path.stem, one.group.replace("/", ".") if several else "", frame.name)
-                subject = one.header.subject or path.stem
-                ids.append(scan_id(subject, ".".join(filter(None, parts)), frame.slice))
+                group = one.group.replace("/", ".") if several else ""
+                subject, volume = one.header.subject or path.stem, is_volume(one.table, frame)
+                slab = f"slab{frame.slice}" if volume and slabs else ""
+                scan = ".".join(filter(None, (path.stem, group, frame.name, slab)))
+                if volume and acquired == "header" and is_filled(one, frame):
+                    space = one.header.space(frame.key[0])
+                    warnings.warn(
+                        f"{path}: the header tells R = {space.acceleration * space.across:.3g}, and yet no "
+                        "place of k-space is empty; what parallel imaging may have computed counts as "
+                        "measured, as acquired=all says it is",
+                        stacklevel=2,
+                    )
+                planes = range(planes_of(path, one, frame)) if volume else [None]
+                for plane in planes:
+                    self._frames.append((one, noise, frame, plane))
+                    ids.append(scan_id(subject, scan, frame.slice if plane is None else plane))
         if not ids:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
         super().__init__(path, ids, role)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}
+
     def _read(self, index: int) -> Scan:
-        one, noise, frame = self._frames[index]
+        one, noise, frame, plane = self._frames[index]
+        name = self.ids[index]
+        if plane is not None:
+            slab = self._slab(one, frame, plane)
+            return plane_of(self.path, slab, one, noise, frame, plane, name, self.role)
         with self._values(one) as values:
-            return scan_of(self.path, values, one, noise, frame, self.ids[index], self.role, self._acquired)
+            return scan_of(self.path, values, one, noise, frame, name, self.role, self._acquired)
+
+    def _slab(self, one: Measurement, frame: Frame, plane: int) -> Slab:
+        """Those slices of a volume that are kept, if this is one of them; else others in their place."""
+        held = self._held
+        if held is None or held[0] is not frame or plane not in held[1]:
+            # Two at once would take twice the memory.
+            held = self._held = None
+            with self._values(one) as values:
+                held = self._held = frame, slab_of(self.path, values, one, frame, plane)
+        return held[1]
 
     @abstractmethod
     def _values(self, one: Measurement) -> AbstractContextManager[Values]:
@@ -132,14 +138,15 @@ def scan_of(
         NorefError: if read-outs contradict each other or the header, or nobody could learn from them.
     """
     table = one.table[frame.imaging]
-    space = one.header.space(int(table["encoding_space_ref"][0]))
-    samples = read_samples(path, values, one.table, frame.imaging)
-    rows = None
+    told = one.header.space(int(table["encoding_space_ref"][0]))
+    space, rows, gain = evenly_sampled(told), None, 1.0
     if space.trajectory in CARTESIAN:
         rows, shape = places(path, table, space)
-        kspace, count = grid(path, table, samples, rows, shape)
-        trajectory = None
+        read = lines_of(path, values, one, frame.imaging, told)
+        kspace, count = grid(path, read.table, read.samples, rows, shape)
+        trajectory, gain = None, read.gain
     else:
+        samples = read_samples(path, values, one.table, frame.imaging)
         positions = read_trajectory(path, values, one.table, frame.imaging)
         kspace, count, trajectory = _spokes(path, table, samples, positions, space)
     measured = torch.from_numpy(count > 0)
@@ -151,7 +158,7 @@ def scan_of(
         padding=padding(measured, space) if trajectory is None else None,
         trajectory=trajectory,
         calibration=_calibration(path, values, one, frame, space),
-        noise_cov=None if noise is None else noise_in_image(noise, table, count),
+        noise_cov=noise_in_image(noise, table, count, gain),
         role=role,
         header=header_of(one.header, space, table, kspace.shape[-2:], trajectory is None),
     )
@@ -196,11 +203,13 @@ def _calibration(
     if not len(frame.calibration):
         return None
     table = one.table[frame.calibration]
-    own = one.header.space(int(table["encoding_space_ref"][0]))
+    told = one.header.space(int(table["encoding_space_ref"][0]))
+    own = evenly_sampled(told)
     if own.trajectory not in CARTESIAN:
         return None
-    samples = read_samples(path, values, one.table, frame.calibration)
-    kspace, count = grid(path, table, samples, *places(path, table, own))
+    rows, shape = places(path, table, own)
+    lines = lines_of(path, values, one, frame.calibration, told)
+    kspace, count = grid(path, lines.table, lines.samples, rows, shape)
     block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
     if 0 in block.shape:
         return None
@@ -212,53 +221,39 @@ def _calibration(
     return in_view(path, block, mine, wanted)
 
 
-def with_noise(path: Path, values: Values, one: Measurement) -> Measurement:
-    """A measurement with the covariance of its noise scans, if it has any.
-
-    Raises:
-        NorefError: if these are of different channels, or do not hold what their headers say.
-    """
-    numbers = noise_scans(one.table)
-    if not len(numbers):
-        return one
-    samples = read_samples(path, values, one.table, numbers)
-    coils = {len(values) for values in samples}
-    if len(coils) > 1:
-        raise NorefError(
-            f"{path}: noise scans of {_numbers(coils)} channels; leave out those of the other coils"
-        )
-    noise = noise_covariance(torch.from_numpy(np.concatenate(samples, axis=1)))
-    return replace(one, noise=noise, dwell=float(one.table["sample_time_us"][numbers[0]]))
-
-
 def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame) -> None:
-    """Refuses what `Scan` has no place for, before anything is read.
+    """Refuses what `Scan` has no place for, before anything is read, and warns of ghosts.
 
     Raises:
         NorefError: if the read-outs of a slice are empty, differ in channels from each other or from the
-            noise scans, or are partitions of a 3-D scan.
+            noise scans, or are partitions of a 3-D scan off the Cartesian grid.
     """
     used = one.table[np.concatenate([frame.imaging, frame.calibration])]
     coils = set(used["active_channels"].tolist())
     if not one.table["number_of_samples"][frame.imaging].any():
         raise NorefError(f"{path}: read-outs without samples; export it again")
     if len(coils) > 1:
-        raise NorefError(f"{path}: read-outs of {_numbers(coils)} channels in one scan; export it again")
+        raise NorefError(f"{path}: read-outs of {listed(coils)} channels in one scan; export it again")
     if noise is not None and noise.noise is not None and len(noise.noise) not in coils:
         raise NorefError(
-            f"{path}: noise scans of {len(noise.noise)} channels, but {_numbers(coils)} in the image; export "
+            f"{path}: noise scans of {len(noise.noise)} channels, but {listed(coils)} in the image; export "
             "it with the noise scan of its own coils, or without one"
         )
-    partitions = np.unique(used["kspace_encode_step_2"])
-    if len(partitions) > 1:
+    space = one.header.space(frame.key[0])
+    if is_volume(one.table, frame) and space.trajectory not in CARTESIAN:
+        partitions = len(np.unique(one.table["kspace_encode_step_2"][frame.imaging]))
         raise NorefError(
-            f"{path}: a 3-D scan of {len(partitions)} partitions, and noref reads 2-D slices; transform it "
-            "along the partitions first"
+            f"{path}: a {space.trajectory} scan of {partitions} partitions, and noref reads 3-D scans on the "
+            "Cartesian grid alone; transform it along the partitions first"
         )
-
-
-def _numbers(values: set[int]) -> str:
-    return " and ".join(map(str, sorted(values)))
+    reverse = flagged(one.table[frame.imaging], Flag.REVERSE)
+    turned = frame.imaging[reverse]
+    if 0 < len(turned) < len(frame.imaging) and not all(map(len, one.navigators.before(turned))):
+        warnings.warn(
+            f"{path}: lines are read out in both directions without navigators of both before them; they are "
+            "taken to be in phase, and where they are not, ghosts lie half a field of view away",
+            stacklevel=2,
+        )
 
 
 def _spokes(
@@ -278,16 +273,3 @@ def _spokes(
         count[i, start:stop] = 1
         trajectory[i, : len(where)] = where[:, ::-1]
     return kspace, count, torch.from_numpy(trajectory * cycles(path, trajectory, space))
-
-
-def noise_in_image(noise: Measurement, table: Table, count: NDArray[np.intp]) -> Tensor | None:
-    """Covariance of the noise in k-space, complex64 `(coils, coils)`, from that of the noise scans.
-
-    `Σ_noise · τ_noise / (τ b) · mean(1/n)`, with the dwell times τ, the receiver's relative noise bandwidth b
-    and n averages of a sample (Kellman and McVeigh, MRM 54 (2005), for the first two).
-    """
-    if noise.noise is None:
-        return None
-    dwell = float(table["sample_time_us"][0])
-    slower = noise.dwell / dwell if dwell and noise.dwell else 1.0
-    return noise.noise * slower / noise.header.noise_bandwidth * float((1 / count[count > 0]).mean())

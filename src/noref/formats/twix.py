@@ -15,8 +15,9 @@ from typing import BinaryIO
 from noref.errors import NorefError
 from noref.formats.base import damaged
 from noref.formats.mrd_frames import frames
-from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, Values, flagged
-from noref.formats.mrd_scans import Averages, MeasuredSlices, Measurement, with_noise
+from noref.formats.mrd_measurement import Measurement, with_noise
+from noref.formats.mrd_readouts import Values
+from noref.formats.mrd_scans import Averages, MeasuredSlices
 from noref.formats.twix_blocks import (
     Blocks,
     Part,
@@ -86,7 +87,6 @@ class TwixSlices(MeasuredSlices):
         number = max(i for i, name in zip(numbers, names, strict=True) if measurement in (None, name))
         chosen = found[number]
         refuse(path, chosen.protocol)
-        _check_epi(path, chosen.measurement.table)
         self._blocks = chosen.blocks
         if len(names) > 1:
             self.format += f", measurement {chosen.measurement.group} of {', '.join(dict.fromkeys(names))}"
@@ -123,18 +123,3 @@ def _read(path: Path, file: BinaryIO, part: Part) -> _Part:
     header = header_of(protocol, table, centre_of(blocks))
     one = with_noise(path, TwixValues(path, file, blocks), Measurement(name, header, table, None, 0.0))
     return _Part(one, blocks, protocol)
-
-
-def _check_epi(path: Path, table: Table) -> None:
-    """Refuses lines that alternate in direction and need the correction that others were acquired for.
-
-    Raises:
-        NorefError: if there are any.
-    """
-    lines = table[~flagged(table, NO_IMAGE | Flag.NOISE)]
-    reverse = flagged(lines, Flag.REVERSE)
-    if flagged(table, Flag.PHASE_CORRECTION).any() and reverse.any() and not reverse.all():
-        raise NorefError(
-            f"{path}: an EPI scan, whose lines need a phase correction that noref does not make; "
-            "correct them, and convert it to ISMRMRD"
-        )

@@ -184,19 +184,20 @@ def _cut(path: Path) -> NorefError:
     return damaged(path, ValueError("a measurement in it ends before its last block"))
 
 
-def centre_of(blocks: Blocks) -> int:
-    """The line at the centre of k-space that lines of the image tell, the largest; 0 if none tells it."""
+def centre_of(blocks: Blocks) -> tuple[int, int]:
+    """Line and partition at the centre of k-space that lines of the image tell, the largest; 0 if untold."""
     flags = _flags(blocks)
     alone = (flags & Flag.CALIBRATION != 0) & (flags & Flag.CALIBRATION_AND_IMAGING == 0)
     lines = blocks.heads[~alone & (flags & (NO_IMAGE | Flag.NOISE) == 0)]
-    return int(lines["CenterLin"].max(initial=0))
+    return int(lines["CenterLin"].max(initial=0)), int(lines["CenterPar"].max(initial=0))
 
 
 def table_of(blocks: Blocks, dwell: float, noise_dwell: float | None) -> Table:
     """The headers of read-outs as ISMRMRD has them.
 
-    Lines are counted so that the centre of k-space is `centre_of` for all of them. Slices are counted by
-    where they lie along their normal, as scanners count them in another order, unless they are not parallel.
+    Lines and partitions are counted so that the centre of k-space is `centre_of` for all of them. Slices are
+    counted by where they lie along their normal, as scanners count them in another order, unless they are not
+    parallel.
 
     Args:
         blocks: of a measurement.
@@ -211,10 +212,13 @@ def table_of(blocks: Blocks, dwell: float, noise_dwell: float | None) -> Table:
     table["discard_pre"], table["discard_post"] = heads["CutOff"]["Pre"], heads["CutOff"]["Post"]
     table["center_sample"] = heads["CenterCol"]
     table["kspace_encode_step_1"] = heads["Counter"]["Lin"]
-    if centre := centre_of(blocks):
-        table["kspace_encode_step_1"] += centre - heads["CenterLin"].astype(int)
     for name, counter in COUNTERS.items():
         table[counter] = heads["Counter"][name]
+    line, partition = centre_of(blocks)
+    if line:
+        table["kspace_encode_step_1"] += line - heads["CenterLin"].astype(int)
+    if partition and heads["Counter"]["Par"].any():
+        table["kspace_encode_step_2"] += partition - heads["CenterPar"].astype(int)
     noise = NOISE_READOUT / np.maximum(samples, 1) if noise_dwell is None else noise_dwell
     table["sample_time_us"] = np.where(flags & Flag.NOISE != 0, noise, dwell)
     place = heads["SliceData"]

@@ -13,7 +13,7 @@ import numpy as np
 from noref.errors import NorefError
 from noref.formats.base import damaged, pseudonym
 from noref.formats.mrd_geometry import SIEMENS
-from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space
+from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space, Trapezoid
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, flagged
 
 CALIBRATION = {
@@ -29,6 +29,9 @@ CALIBRATION = {
 
 TRAJECTORIES = {2: "radial", 4: "spiral", 8: "propeller"}
 """Those that are not Cartesian, by `ucTrajectory`."""
+
+TRAPEZOIDAL = 2
+"""`alRegridMode` where samples lie on straight ramps of a gradient; on others it is larger, on none 1."""
 
 NOISE_BANDWIDTH = 0.793
 """Mean of the receiver's noise power over the bandwidth, over that at its centre."""
@@ -107,10 +110,11 @@ def refuse(path: Path, protocol: Protocol) -> None:
             f"{path}: a {other} scan, and twix files do not hold where its samples lie; convert it to "
             "ISMRMRD with its trajectory"
         )
-    if protocol.derived("alRegridMode") > 1:
+    mode, ramp = protocol.derived("alRegridMode"), protocol.derived("alRegridRampupTime")
+    if mode > TRAPEZOIDAL or (mode == TRAPEZOIDAL and not ramp):
         raise NorefError(
-            f"{path}: sampled while the read-out gradient changes, as EPI is; regrid it and convert it to "
-            "ISMRMRD"
+            f"{path}: sampled while the read-out gradient changes, and not on straight ramps of known "
+            "length; regrid it and convert it to ISMRMRD"
         )
     if (slices := protocol.number("sSliceAcceleration", "lMultiBandFactor")) > 1:
         raise NorefError(
@@ -119,7 +123,7 @@ def refuse(path: Path, protocol: Protocol) -> None:
         )
 
 
-def header_of(protocol: Protocol, table: Table, centre: int) -> MrdHeader:
+def header_of(protocol: Protocol, table: Table, centre: tuple[int, int]) -> MrdHeader:
     """What a protocol says, as ISMRMRD headers say it.
 
     Sequences from outside the scanner's own (Pulseq) may acquire other lines than the protocol tells. Where
@@ -129,29 +133,35 @@ def header_of(protocol: Protocol, table: Table, centre: int) -> MrdHeader:
     Args:
         protocol: of the measurement.
         table: its read-outs.
-        centre: the line at the centre of k-space; 0 if not told.
+        centre: the line and the partition at the centre of k-space; 0 if not told.
     """
     lines = table[~flagged(table, NO_IMAGE | Flag.NOISE)]
     base, over = protocol.number("sKSpace", "lBaseResolution"), protocol.derived("flReadoutOSFactor") or 2.0
     columns = int(base * over) or int(protocol.derived("iRoFTLength"))
     rows = int(protocol.derived("iPEFTLength") or protocol.number("sKSpace", "lPhaseEncodingLines"))
     last = int(lines["kspace_encode_step_1"].max(initial=0))
-    if centre == 0:
+    if centre[0] == 0:
         rows = max(rows, last + 1)
     place = ("sSliceArray", "asSlice", 0)
     wide, high, deep = (protocol.number(*place, name) for name in ("dReadoutFOV", "dPhaseFOV", "dThickness"))
     more = 1 + protocol.number("sKSpace", "dPhaseOversamplingForDialog")
+    gradient = _gradient(protocol, lines)
     needed = _width(lines)
-    if 0 < columns < needed:
+    if gradient is None and 0 < columns < needed:
         over, columns = over * needed / columns, needed
     told = int(protocol.derived("iNoOfFourierLines")) - 1
+    partitions, deeper, limits = _partitions(protocol, lines, centre[1])
     space = EncodingSpace(
-        encoded=Space((columns, rows, 1), (wide * over, high * more, deep)),
-        recon=Space((round(columns / over), round(rows / more), 1), (wide, high, deep)),
-        lines=Limits(0, max(last, told), centre) if centre else None,
+        encoded=Space((columns, rows, partitions), (wide * over, high * more, deep * deeper)),
+        recon=Space(
+            (round(columns / over), round(rows / more), round(partitions / deeper)), (wide, high, deep)
+        ),
+        lines=Limits(0, max(last, told), centre[0]) if centre[0] else None,
         trajectory="cartesian",
         calibration=CALIBRATION.get(int(protocol.number("sPat", "ucRefScanMode")), "separate"),
         acceleration=protocol.number("sPat", "lAccelFactPE") or 1.0,
+        partitions=limits,
+        gradient=gradient,
     )
     patient = protocol.text("PatientID")
     inverted = protocol.number("sPrepPulses", "ucInversion") in INVERSIONS
@@ -170,6 +180,28 @@ def header_of(protocol: Protocol, table: Table, centre: int) -> MrdHeader:
         flip_angle=protocol.number("adFlipAngleDegree", 0) or None,
         vendor=SIEMENS,
     )
+
+
+def _partitions(protocol: Protocol, lines: Table, centre: int) -> tuple[int, float, Limits | None]:
+    """Partitions of the matrix, 1 of a slice, the factor by which they are oversampled, and their limits."""
+    last = int(lines["kspace_encode_step_2"].max(initial=0))
+    if len(np.unique(lines["kspace_encode_step_2"])) < 2:
+        return 1, 1.0, None
+    matrix = int(protocol.derived("i3DFTLength") or protocol.number("sKSpace", "lPartitions"))
+    told = int(protocol.derived("iNoOfFourierPartitions")) - 1
+    more = 1 + protocol.number("sKSpace", "dSliceOversamplingForDialog")
+    return max(matrix, last + 1), more, Limits(0, max(last, told), centre) if centre else None
+
+
+def _gradient(protocol: Protocol, lines: Table) -> Trapezoid | None:
+    """The read-out gradient, if it is sampled while it changes."""
+    if protocol.derived("alRegridMode") != TRAPEZOIDAL or not len(lines):
+        return None
+    samples = int(lines["number_of_samples"].max())
+    times = ("RampupTime", "FlattopTime", "RampdownTime", "DelaySamplesTime")
+    rise, flat, fall, delay = (protocol.derived(f"alRegrid{name}") for name in times)
+    dwell = protocol.derived("aflRegridADCDuration") / max(samples, 1)
+    return Trapezoid(rise, flat, fall, delay, dwell, samples)
 
 
 def _width(lines: Table) -> int:

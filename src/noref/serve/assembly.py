@@ -15,8 +15,10 @@ from noref.formats import Averages
 from noref.formats.base import scan_id
 from noref.formats.mrd_frames import counters, frames
 from noref.formats.mrd_header import SEPARATE, EncodingSpace, MrdHeader
+from noref.formats.mrd_measurement import Measurement, with_noise
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, table_of
-from noref.formats.mrd_scans import Measurement, check, scan_of, with_noise
+from noref.formats.mrd_scans import check, scan_of
+from noref.formats.mrd_volumes import is_volume
 from noref.scan import Scan
 from noref.serve.wire import MIB, Readout
 
@@ -55,6 +57,11 @@ class Held:
     def alone(self) -> bool:
         """Whether it is for calibration and nothing else."""
         return bool(self.flags & Flag.CALIBRATION) and not self.flags & Flag.CALIBRATION_AND_IMAGING
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its slice and encoding space."""
+        return self.key[-1], self.key[0]
 
     @property
     def size(self) -> int:
@@ -120,6 +127,12 @@ class Complete:
         (frame,) = (one for one in found if one.key == self.key)
         values, one = HeldValues(self.held), Measurement("", self.header, table, None, 0.0)
         check(where, one, self.noise, frame)
+        limits = self.header.space(frame.key[0]).partitions
+        if is_volume(table, frame) or (limits is not None and limits.maximum > limits.minimum):
+            raise NorefError(
+                f"{where}: a 3-D scan, and the server makes images of 2-D slices; save it, and run noref "
+                "reconstruct on the file"
+            )
         for numbers in (frame.imaging, frame.calibration):
             if len(numbers):
                 part = table[numbers]
@@ -132,9 +145,9 @@ class Complete:
 
 @dataclass
 class _Frame:
-    """A slice that is not complete."""
+    """A slice that is not complete, by the numbers of its read-outs."""
 
-    held: list[Held] = field(default_factory=list)
+    held: dict[int, Held] = field(default_factory=dict)
     imaging: bool = False
     calibrated: bool = False
 
@@ -164,7 +177,10 @@ class Assembly:
         self._frames: dict[Counters, _Frame] = {}
         self._done: set[Counters] = set()
         # Of each slice those of its first scan that has any: for calibration alone, or all that calibrate.
-        self._calibration: dict[tuple[int, bool], list[Held]] = {}
+        self._calibration: dict[tuple[int, bool], dict[int, Held]] = {}
+        # The last of each slice and encoding space, and whether lines of it came after them.
+        self._navigators: dict[tuple[int, int], list[Held]] = {}
+        self._navigated: set[tuple[int, int]] = set()
         self._noise: list[Held] = []
         self._measured: Measurement | None = None
         self._varying = {name for space in header.spaces for name, last in space.last.items() if last}
@@ -184,9 +200,12 @@ class Assembly:
             self._measured = None
             return []
         complete: list[Complete] = []
-        if not held.flags & NO_IMAGE:
+        if held.flags & Flag.PHASE_CORRECTION:
+            self._keep_navigator(held)
+        elif not held.flags & NO_IMAGE:
             complete = self._of_repetitions_before(held)
             self._keep(held)
+            self._navigated.add(held.place)
         return complete + self._ended_by(held)
 
     def finish(self) -> list[Complete]:
@@ -209,10 +228,9 @@ class Assembly:
             )
         if key not in self._done:
             frame = self._frames.setdefault(key, _Frame())
-            frame.held.append(held)
+            self._put(frame.held, held)
             frame.imaging |= not held.alone
             frame.calibrated |= held.calibrates
-            self.held += held.size
         if held.calibrates:
             for alone in {False, held.alone}:
                 self._keep_calibration((key[-1], alone), held)
@@ -222,13 +240,27 @@ class Assembly:
             self._varying.update(name for name, first, value in changed if first != value)
 
     def _keep_calibration(self, place: tuple[int, bool], held: Held) -> None:
-        kept = self._calibration.setdefault(place, [])
-        if kept and held.key > kept[0].key:
+        kept = self._calibration.setdefault(place, {})
+        first = next(iter(kept.values())).key if kept else held.key
+        if held.key > first:
             return
-        if kept and held.key < kept[0].key:
-            self.held -= sum(one.size for one in kept)
+        if held.key < first:
+            self.held -= sum(one.size for one in kept.values())
             kept.clear()
-        kept.append(held)
+        self._put(kept, held)
+
+    def _put(self, kept: dict[int, Held], held: Held) -> None:
+        """Adds a line, and the navigators before it, which bring it in phase with others."""
+        for one in (held, *self._navigators.get(held.place, ())):
+            if one.number not in kept:
+                kept[one.number] = one
+                self.held += one.size
+
+    def _keep_navigator(self, held: Held) -> None:
+        if held.place in self._navigated:
+            self.held -= sum(one.size for one in self._navigators.pop(held.place, ()))
+            self._navigated.remove(held.place)
+        self._navigators.setdefault(held.place, []).append(held)
         self.held += held.size
 
     def _of_repetitions_before(self, held: Held) -> list[Complete]:
@@ -260,7 +292,7 @@ class Assembly:
         taken = [key for key in taken if last or not self._waits(key)]
         complete = [self._complete(key) for key in taken]
         for key in taken:
-            self.held += _OVERHEAD - sum(one.size for one in self._frames.pop(key).held)
+            self.held += _OVERHEAD - sum(one.size for one in self._frames.pop(key).held.values())
             self._done.add(key)
         return complete
 
@@ -269,16 +301,17 @@ class Assembly:
         return waiting and not self._frames[key].calibrated and (key[-1], False) not in self._calibration
 
     def _complete(self, key: Counters) -> Complete:
-        held = {one.number: one for one in self._frames[key].held}
+        held = dict(self._frames[key].held)
         for alone in (False, True):
-            held.update((one.number, one) for one in self._calibration.get((key[-1], alone), ()))
+            held.update(self._calibration.get((key[-1], alone), {}))
         if (
             len(held) == len(self._frames[key].held)
             and self.header.space(key[0]).calibration == "interleaved"
         ):
             # All other scans of the slice calibrate it.
             alike = (one for one in self._frames if (one[0], one[-1]) == (key[0], key[-1]))
-            held.update((one.number, one) for other in alike for one in self._frames[other].held)
+            for other in alike:
+                held.update(self._frames[other].held)
         if self._noise and self._measured is None:
             where = Path(self.name)
             table = _table(where, self._noise)

@@ -73,7 +73,7 @@ def test_a_series_is_reconstructed_to_where_it_was(series: Path, tmp_path: Path)
         np.testing.assert_allclose(np.array(after[name].value), np.array(before[name].value), atol=1e-9)
     assert (after.SliceThickness, after.RepetitionTime, after.EchoTime) == (5, 3000, 80)
     assert after.ProtocolName == "t2 tse"
-    assert after.SeriesDescription == "noref, zero-filled, from k-space that is not raw"
+    assert after.SeriesDescription == "noref, zero-filled, not raw"
     volume = nibabel.load(out / "again.nii.gz")
     np.testing.assert_allclose(
         volume.get_fdata().transpose(2, 1, 0), np.abs(np.load(out / "again.npy")), rtol=1e-5
@@ -96,8 +96,8 @@ def test_a_model_learns_from_images_and_writes_dicom(run: Path, undersampled: Pa
     outputs = [tmp_path / "out" / f"s{number}.dcm" for number in range(3)]
     assert told.out.splitlines() == [str(path) for path in outputs]
     file = pydicom.dcmread(outputs[0] / "0001.dcm")
-    assert "network istanet trained by split, from k-space that is not raw" in file.DerivationDescription
-    assert file.SeriesDescription == "noref, network istanet trained by split, from k-space that is no"
+    assert "network istanet trained by split, not raw" in file.DerivationDescription
+    assert file.SeriesDescription == "noref, network istanet trained by split, not raw"
     # Raw scans say nothing of the kind, and simulated ones, which have a place, are put there.
     done("reconstruct", run, undersampled / "brain-0001.h5", "-o", tmp_path / "brain.dcm")
     position = noref.read(undersampled / "brain-0001.h5")[0].header.position

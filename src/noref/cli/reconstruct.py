@@ -103,5 +103,5 @@ def _write(path: Path, scans: Dataset, reconstruction: Reconstruction, patient: 
     if everywhere := collected(images):
         slices = [everywhere[index % world_size()][index // world_size()] for index in range(len(scans))]
         stack, headers, raw = zip(*slices, strict=True)
-        made = reconstruction.made + ("" if all(raw) else ", from k-space that is not raw")
+        made = reconstruction.made + ("" if all(raw) else ", not raw")
         formats.write(path, torch.stack(stack), headers, made=made, patient=patient)

@@ -177,7 +177,8 @@ def write(
         made: what reconstructed the images, for the description.
     """
     headers = headers_of(header or Header(), len(images))
-    volumes = volumes_of(headers) or [list(range(len(headers)))]
+    found = volumes_of(headers)
+    volumes = found or [list(range(len(headers)))]
     headers = [headers[index] for index in volumes[0]]
     first = headers[0]
     values = np.abs(images).astype(np.float32) if magnitude else images.astype(np.complex64)
@@ -186,9 +187,10 @@ def write(
     volume: Any = nibabel.Nifti1Image(stored if len(volumes) > 1 else stored[..., 0], affine)  # type: ignore[no-untyped-call] # nibabel's own
     if affine is not None:
         if step_of(headers) is None:
+            lacking = _alike(headers) if found else "all there equally often"
             warnings.warn(
-                f"{path}: its slices are not {_alike(headers)}, as NIfTI has them; only the first lies where "
-                "it should, write .dcm to place all",
+                f"{path}: its slices are not {lacking}, as NIfTI has them; only the first lies where it "
+                "should, write .dcm to place all",
                 stacklevel=2,
             )
         volume.set_sform(affine, SCANNER)

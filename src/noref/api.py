@@ -317,9 +317,8 @@ def model_card(engine: Engine, config: Config) -> str:
     for role, scans in engine.steps.sets.items():
         shapes = sorted({f"{b[1]} coils, {b[2]}×{b[3]}" for b in scans.buckets})
         unused = "; they carry references, which training did not see" * bool(scans.references)
-        lines.append(
-            f"- {role}: {len(scans)} slices ({'; '.join(shapes)}){unused if role is Role.TARGET else ''}"
-        )
+        told = "".join(f"; {label}" for label in scans.labels) + unused * (role is Role.TARGET)
+        lines += [f"- {role}: {len(scans)} slices ({'; '.join(shapes)}){told}"]
     lines += [
         f"- method: `{config.method}`",
         f"- network: `{config.network}`, {sum(p.numel() for p in engine.network.parameters()):,} parameters",

@@ -51,6 +51,11 @@ class Header:
         matrix: `(y, x)` of the image of a scan off the Cartesian grid; on it the k-space says so itself.
         field_strength: teslas.
         filled_lines: lines that the file held and parallel imaging had computed, left out of k-space.
+        average: number of the average, from 0, as are the numbers that follow.
+        contrast: number of the echo.
+        phase: number of the cardiac phase.
+        repetition: number of the repetition.
+        set: number of the set of another preparation, such as a flow encoding.
     """
 
     crop: tuple[int, int] | None = None
@@ -67,6 +72,11 @@ class Header:
     matrix: tuple[int, int] | None = None
     field_strength: float | None = None
     filled_lines: int = 0
+    average: int = 0
+    contrast: int = 0
+    phase: int = 0
+    repetition: int = 0
+    set: int = 0
 
 
 @dataclass(frozen=True)

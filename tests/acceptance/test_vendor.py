@@ -51,6 +51,18 @@ def test_images_of_every_format_are_found_where_they_lie(tmp_path: Path, name: s
         assert alike.ssim == pytest.approx(1, abs=1e-3)
 
 
+def test_planes_that_cross_and_echoes_are_told_apart() -> None:
+    images = volume(4)
+    along_x, along_y, normal = CORONAL.directions or ()
+    axial = replace(CORONAL, directions=(along_x, normal, along_y))
+    later = replace(CORONAL, contrast=1)
+    headers = [axial, later, CORONAL, replace(axial, contrast=1)]
+    there = [VendorImage(one, header) for one, header in zip(images, headers, strict=True)]
+    for index, header in enumerate(headers):
+        found = counterpart(there, (index, 4), at(header))
+        np.testing.assert_allclose(found, images[index], atol=1e-5)
+
+
 def test_an_image_on_a_finer_grid_is_resampled() -> None:
     (image,) = volume(1)
     finer = ndimage.zoom(image, 2, order=1, grid_mode=True, mode="nearest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ import pytest
 from command import TINY, done, refused, tree
 
 import noref
+from noref.formats import mrd_writing
 from noref.scan import Header
 
 HEADER = Header(
@@ -66,14 +68,16 @@ def test_images_are_described(series: Path, tmp_path: Path) -> None:
 def test_a_series_is_reconstructed_to_where_it_was(series: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for name in ("again.dcm", "again.nii.gz", "again.npy"):
-        assert done("reconstruct", "zero-filled", series, "-o", out / name).out == f"{out / name}\n"
+        told = done("reconstruct", "zero-filled", series, "-o", out / name)
+        assert told.out == f"{out / name}\n"
+        assert ("made of what is not raw, which .npy cannot say" in told.err) == (name == "again.npy")
     np.testing.assert_allclose(values(out / "again.dcm"), images(0), atol=0.05)
     before, after = (pydicom.dcmread(folder / "0002.dcm") for folder in (series, out / "again.dcm"))
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices"):
         np.testing.assert_allclose(np.array(after[name].value), np.array(before[name].value), atol=1e-9)
     assert (after.SliceThickness, after.RepetitionTime, after.EchoTime) == (5, 3000, 80)
     assert after.ProtocolName == "t2 tse"
-    assert after.SeriesDescription == "noref, zero-filled, from k-space that is not raw"
+    assert after.SeriesDescription == "noref, zero-filled, not raw"
     volume = nibabel.load(out / "again.nii.gz")
     np.testing.assert_allclose(
         volume.get_fdata().transpose(2, 1, 0), np.abs(np.load(out / "again.npy")), rtol=1e-5
@@ -90,14 +94,16 @@ def test_a_model_learns_from_images_and_writes_dicom(run: Path, undersampled: Pa
     model = tmp_path / "model"
     target = [f"data.target.{one}" for one in (f"path={tmp_path / 'scans'}", *sampling)]
     done("train", "ssdu", *target, f"output={model}", *TINY)
+    card = (model / "model" / "README.md").read_text()
+    assert "- target: 6 slices (1 coils, 48×48); not raw, made from images or simulated; they carry" in card
     told = done(
         "reconstruct", model, tmp_path / "scans", *sampling, "-o", tmp_path / "out", "--suffix", ".dcm"
     )
     outputs = [tmp_path / "out" / f"s{number}.dcm" for number in range(3)]
     assert told.out.splitlines() == [str(path) for path in outputs]
     file = pydicom.dcmread(outputs[0] / "0001.dcm")
-    assert "network istanet trained by split, from k-space that is not raw" in file.DerivationDescription
-    assert file.SeriesDescription == "noref, network istanet trained by split, from k-space that is no"
+    assert "network istanet trained by split, not raw" in file.DerivationDescription
+    assert file.SeriesDescription == "noref, network istanet trained by split, not raw"
     # Raw scans say nothing of the kind, and simulated ones, which have a place, are put there.
     done("reconstruct", run, undersampled / "brain-0001.h5", "-o", tmp_path / "brain.dcm")
     position = noref.read(undersampled / "brain-0001.h5")[0].header.position
@@ -108,9 +114,33 @@ def test_a_model_learns_from_images_and_writes_dicom(run: Path, undersampled: Pa
 def test_prepared_images_keep_their_headers(series: Path, tmp_path: Path) -> None:
     settings = ["mask=lines", "acceleration=2", "acs=12"]
     done("prepare", series, *settings, "-o", tmp_path / "store")
+    assert "not raw, made from images or simulated" in done("inspect", tmp_path / "store").out
     stored = noref.data.store.Store(tmp_path / "store")
     assert [scan.header for scan in stored] == [scan.header for scan in noref.read(series)]
     assert not any(scan.raw for scan in stored)
+
+
+def test_raw_scans_and_images_in_one_store_are_told_apart(undersampled: Path, tmp_path: Path) -> None:
+    (raw,) = noref.read(min(undersampled.glob("*.h5")))[:1]
+    mrd_writing.write(tmp_path / "raw.h5", [raw])
+    noref.write(tmp_path / "head.nii.gz", images(3), HEADER)
+    told = done(
+        "prepare", tmp_path / "raw.h5", tmp_path / "head.nii.gz", "holdout=0", "-o", tmp_path / "store"
+    )
+    said = "2 of 3 slices not raw, made from images or simulated"
+    assert said in told.err
+    assert said in done("inspect", tmp_path / "store").out
+
+
+def test_volumes_of_a_file_are_counted(tmp_path: Path) -> None:
+    headers = [replace(HEADER, repetition=r) for r in range(3) for _ in range(2)]
+    for index, header in enumerate(headers):
+        headers[index] = replace(header, position=(10.0, -20.0, 6.0 * (index % 2)))
+    noref.write(tmp_path / "x.nii.gz", images(0, 6), headers)
+    told = done("inspect", tmp_path / "x.nii.gz").out
+    assert "  slices: 6, in 3 volumes; what follows is about x/x.1/001\n" in told
+    noref.write(tmp_path / "y.nii.gz", images(0, 2), HEADER)
+    assert "  slices: 2; what follows is about y/y/001\n" in done("inspect", tmp_path / "y.nii.gz").out
 
 
 def test_dicom_belongs_to_nobody_unless_told_to_whom(series: Path, tmp_path: Path) -> None:

@@ -46,6 +46,19 @@ def test_alike_slices_share_a_line(tmp_path: Path) -> None:
     assert done == "targets; coil maps by espirit, not whitened"
 
 
+def test_what_is_not_raw_is_told(tmp_path: Path) -> None:
+    measured = slices("a", 3, (32, 24), 2, 0)
+    made = [replace(one, raw=False) for one in slices("b", 2, (32, 24), 2, 5)]
+    for name, scans, said in (
+        ("both", [*measured, *made], "2 of 5 slices not raw, made from images or simulated"),
+        ("made", made, "not raw, made from images or simulated"),
+    ):
+        assert summary(open_store(str(stored(tmp_path / name, scans)))).splitlines()[-1] == said
+    assert "not raw" not in summary(open_store(str(stored(tmp_path / "measured", measured))))
+    # Of so many subjects as are asked for.
+    assert "not raw" not in summary(open_store(str(tmp_path / "both"), subjects=1))
+
+
 @pytest.mark.parametrize(("volumes", "size"), [(1, (1, 1)), (3, (2, 2)), (5, (3, 2))])
 def test_every_volume_has_a_picture(tmp_path: Path, volumes: int, size: tuple[int, int]) -> None:
     scans = [one for v in range(volumes) for one in slices(f"v{v}", 3, (32, 24), 2, 10 * v)]

@@ -25,10 +25,9 @@ from mrd_files import (
 
 from noref import formats
 from noref.formats.mrd_header import MrdHeader, parse
-from noref.formats.mrd_images import image
+from noref.formats.mrd_images import header_of, image
 from noref.physics import fft2c, ifft2c, pad_centre
 from noref.scan import Scan
-from noref.serve.images import header_of
 
 PLAIN = xml(space((12, 8, 1), limits=(0, 7, 4)))
 

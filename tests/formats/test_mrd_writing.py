@@ -90,7 +90,7 @@ def test_reading_gives_back_what_was_written(
             padding=padding if padded else None,
             calibration=torch.from_numpy(kspace(coils, 3, 4, seed=i + 50)) if calibration else None,
             noise_cov=noise_covariance(torch.from_numpy(kspace(coils, 50))) if noise else None,
-            header=Header(crop=(ky - 1, kx - 2), spacing=(1.5, 2.0, 4.0)),
+            header=Header(crop=(ky - 1, kx - 2), spacing=(1.5, 2.0, 4.0), thickness=4.0),
         )
         for i, one in enumerate(whole)
     ]
@@ -118,15 +118,21 @@ def test_geometry_and_repetitions_are_kept(tmp_path: Path) -> None:
     ]
     read = back(tmp_path / "a.mrd", *written)
     assert [one.id for one in read] == [f"P1/a.repetition{r}/00{s}" for r in range(2) for s in range(2)]
-    for mine, one in zip(read, written, strict=True):
+    for index, (mine, one) in enumerate(zip(read, written, strict=True)):
+        repetition = index // 2
         assert torch.equal(mine.kspace, one.kspace)
         assert mine.header.position == pytest.approx(one.header.position)
         assert mine.header.directions is not None
         assert one.header.directions is not None
         np.testing.assert_allclose(mine.header.directions, one.header.directions, atol=1e-6)
         assert replace(mine.header, position=None, directions=None) == replace(
-            one.header, position=None, directions=None
+            one.header, position=None, directions=None, thickness=4.0, repetition=repetition
         )
+
+
+def test_what_lies_between_slices_is_no_thickness(tmp_path: Path) -> None:
+    (read,) = back(tmp_path / "a.mrd", replace(scan(2, 8, 10), header=replace(PLACED, thickness=3.0)))
+    assert read.header.thickness == 3
 
 
 def test_trajectories_are_kept(tmp_path: Path) -> None:

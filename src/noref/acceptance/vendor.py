@@ -19,7 +19,7 @@ from noref.data.dataset import volume_of
 from noref.data.shown import cropped
 from noref.errors import NorefError
 from noref.formats import read
-from noref.formats.geometry import corner_of
+from noref.formats.geometry import corner_of, counters_of
 from noref.formats.mrd_image_files import holds_images, read_images
 from noref.metrics import WINDOW, ssim_map
 from noref.physics import ifft2c
@@ -145,18 +145,28 @@ def counterpart(images: Sequence[VendorImage], place: tuple[int, int], scan: Sca
 def _placed(
     images: Sequence[VendorImage], header: Header, shape: tuple[int, int], name: str
 ) -> NDArray[np.float32]:
-    """The slice's own image, interpolated linearly in its plane; the nearest in height."""
+    """The slice's own image, interpolated linearly in its plane.
+
+    Of those oriented alike it is the nearest in height, and of several there, such as echoes, the one of the
+    slice's counters.
+    """
     assert header.position is not None
     assert header.directions is not None
     normal, centre = np.array(header.directions[2]), np.array(header.position)
-    heights = [abs(float(normal @ (np.array(one.header.position) - centre))) for one in images]
-    found = images[int(np.argmin(heights))]
+
+    def distance(one: VendorImage) -> tuple[bool, float, bool]:
+        assert one.header.directions is not None
+        turned = abs(float(normal @ np.array(one.header.directions[2]))) < PARALLEL
+        height = abs(float(normal @ (np.array(one.header.position) - centre)))
+        return turned, round(height, 3), counters_of(one.header) != counters_of(header)
+
+    found = min(images, key=distance)
+    turned, height, _ = distance(found)
     assert found.header.spacing is not None
     assert found.header.directions is not None
     thickness = found.header.thickness or found.header.spacing[2]
-    parallel = abs(float(normal @ np.array(found.header.directions[2])))
-    if parallel < PARALLEL or min(heights) > thickness / 2:
-        apart = "is oriented otherwise" if parallel < PARALLEL else f"lies {min(heights):.1f} mm away"
+    if turned or height > thickness / 2:
+        apart = "is oriented otherwise" if turned else f"lies {height:.1f} mm away"
         raise NorefError(f"--vendor: the image nearest to {name} {apart}; give the images of this scan")
     corner = corner_of(found.header, _shape(found.values))
     assert corner is not None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from noref import formats
 from noref.coils import SUSPECT, acs_box, folded
+from noref.data.dataset import volume_of
 from noref.data.noise import noise_level
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
@@ -92,9 +93,10 @@ def inspect(
 
 def describe_file(slices: formats.Slices, chosen: int) -> dict[str, str]:
     """What is known of a file without reading k-space, and which slice the rest is about."""
-    count = (
-        f"{len(slices)}" if len(slices) == 1 else f"{len(slices)}; what follows is about {slices.ids[chosen]}"
-    )
+    volumes = len({volume_of(name) for name in slices.ids})
+    count = f"{len(slices)}" + (f", in {volumes} volumes" if volumes > 1 else "")
+    if len(slices) > 1:
+        count += f"; what follows is about {slices.ids[chosen]}"
     return {"format": slices.format, "slices": count}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -103,5 +104,7 @@ def _write(path: Path, scans: Dataset, reconstruction: Reconstruction, patient: 
     if everywhere := collected(images):
         slices = [everywhere[index % world_size()][index // world_size()] for index in range(len(scans))]
         stack, headers, raw = zip(*slices, strict=True)
-        made = reconstruction.made + ("" if all(raw) else ", from k-space that is not raw")
+        if path.suffix == ".npy" and not all(raw):
+            warnings.warn(f"{path}: made of what is not raw, which .npy cannot say", stacklevel=2)
+        made = reconstruction.made + ("" if all(raw) else ", not raw")
         formats.write(path, torch.stack(stack), headers, made=made, patient=patient)

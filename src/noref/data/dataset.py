@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -49,6 +49,7 @@ class Seen:
         padding: `packed`.
         full: whether all of it was measured.
         trajectory: a digest of where its samples lie, empty on the Cartesian grid.
+        raw: whether it was measured, not made from images or simulated; None where a store does not tell.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Seen:
     padding: bytes
     full: bool
     trajectory: str = ""
+    raw: bool | None = None
 
     @classmethod
     def of(cls, scan: Scan, once: dict[bytes, bytes]) -> Seen:
@@ -65,7 +67,7 @@ class Seen:
         masks = map(packed, (scan.mask, scan.allowed, padding_of(scan)))
         mask, allowed, padding = (once.setdefault(mask, mask) for mask in masks)
         where = "" if scan.trajectory is None else _digest(scan.trajectory)
-        return cls(scan.id, bucket(scan), mask, allowed, padding, fully_sampled(scan), where)
+        return cls(scan.id, bucket(scan), mask, allowed, padding, fully_sampled(scan), where, scan.raw)
 
     @property
     def shape(self) -> Shape:
@@ -115,6 +117,13 @@ def densities(survey: Iterable[Seen]) -> dict[Shape, Tensor]:
         padding = torch.stack([unpacked(mask) for mask in {seen.padding for seen in alike}]).all(0)
         found[shape] = sampling_density(PackedMasks([seen.allowed for seen in alike]), len(draws), padding)
     return found
+
+
+def raw_labels(survey: Collection[Seen]) -> list[str]:
+    """What is to be said of scans wherever they go: that they, or how many of them, are not raw."""
+    made = sum(seen.raw is False for seen in survey)
+    which = "" if made == len(survey) else f"{made} of {len(survey)} slices "
+    return [f"{which}not raw, made from images or simulated"] if made else []
 
 
 def volume_of(name: str) -> str:
@@ -172,6 +181,11 @@ class Dataset(Sequence[Scan]):
     def references(self) -> int:
         """How many scans have a reference."""
         return sum(seen.full for seen in self._survey)
+
+    @property
+    def labels(self) -> list[str]:
+        """What a reader must know before believing anything made of these scans."""
+        return raw_labels(self._survey)
 
     @cached_property
     def buckets(self) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from noref.data.dataset import Seen, volume_of
+from noref.data.dataset import Seen, raw_labels, volume_of
 from noref.data.packed import unpacked
 from noref.data.shown import cropped, magnitude
 from noref.data.store import Store
@@ -52,6 +52,7 @@ def summary(store: Store) -> str:
     done += [f"{how.coils} virtual coils by {how.compression}"] if how.coils else []
     done += ["read-out oversampling removed"] if how.oversampling == "remove" else []
     rows.append(f"{store.role}s; {', '.join(done)}")
+    rows += raw_labels(store.survey)
     looked_at = [store[index].header.filled_lines > 0 for index in _middles(store)]
     if any(looked_at):
         rows.append(

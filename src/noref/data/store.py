@@ -33,7 +33,7 @@ from noref.errors import NorefError
 from noref.formats.base import OnDemand, damaged
 from noref.scan import Role, Scan
 
-VERSION = 2
+VERSION = 3
 """Of the layout."""
 
 MANIFEST, INDEX, UNFINISHED = "store.json", "index.npz", "preparing.json"
@@ -220,9 +220,10 @@ def survey_of(index: dict[str, NDArray[Any]], once: dict[bytes, bytes]) -> list[
         index["masks"].tolist(),
         index["full"].tolist(),
         index["trajectories"].tolist() if "trajectories" in index else repeat("", len(index["ids"])),
+        index["raw"].tolist() if "raw" in index else repeat(None, len(index["ids"])),
         strict=True,
     )
     return [
-        Seen(name, bucket, masks[mask], masks[allowed], masks[padding], full, trajectory)
-        for name, bucket, (mask, allowed, padding), full, trajectory in columns
+        Seen(name, bucket, masks[mask], masks[allowed], masks[padding], full, trajectory, raw)
+        for name, bucket, (mask, allowed, padding), full, trajectory, raw in columns
     ]

@@ -186,6 +186,7 @@ def _index(scans: Sequence[Written], density: Mapping[tuple[int, int], Tensor] |
         "buckets": np.array([seen.bucket for seen in survey]),
         "full": np.array([seen.full for seen in survey]),
         "trajectories": np.array([seen.trajectory for seen in survey]),
+        "raw": np.array([bool(seen.raw) for seen in survey]),
         "masks": np.array(masks),
         "mask_ends": np.cumsum([len(mask) for mask in numbers]),
         "mask_bytes": np.frombuffer(b"".join(numbers), np.uint8),

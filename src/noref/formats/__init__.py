@@ -201,7 +201,7 @@ def write(
         path: of the file; its folder is made if need be.
         images: `(slices, y, x)` or `(y, x)`.
         header: geometry of the first slice, or of every slice.
-        made: what reconstructed the images; DICOM and NIfTI say so.
+        made: what reconstructed the images, and whether of k-space that is not raw; all but `.npy` say so.
         patient: from `dicom.patient_of`, to whom DICOM is to belong; else it belongs to nobody.
 
     Raises:
@@ -220,15 +220,15 @@ def write(
     if path.name.endswith((".nii", ".nii.gz")):
         nifti.write(path, array, headers, made=made)
     elif path.name.endswith((".mrd", ".mrd.h5")):
-        mrd_images.write_images(path, array, headers[0])
+        mrd_images.write_images(path, array, headers, made)
     elif path.suffix == mrd2_images.SUFFIX:
-        mrd2_images.write_images(path, array, headers[0])
+        mrd2_images.write_images(path, array, headers, made)
     elif path.suffix == ".h5":
-        fastmri.write_images(path, array, acquisition=headers[0].protocol)
+        fastmri.write_images(path, array, acquisition=headers[0].protocol, made=made)
     elif path.suffix == ".png":
-        png.write(path, array)
+        png.write(path, array, made)
     elif path.suffix == ".cfl":
-        bart.write_images(path, array)
+        bart.write_images(path, array, made)
     elif path.suffix == dicom.SUFFIX:
         dicom.write(path, array, headers, made=made, patient=patient)
     elif path.suffix == ".npy":

@@ -74,11 +74,18 @@ def read_cfl(path: Path) -> NDArray[np.complex64]:
     return np.memmap(data, np.dtype("<c8"), mode="r", shape=tuple(shape), order="F")
 
 
-def write_cfl(path: Path, array: NDArray[Any]) -> None:
-    """Writes an array, axes in BART's order, as complex64 with its header; any suffix becomes theirs."""
+def write_cfl(path: Path, array: NDArray[Any], made: str = "") -> None:
+    """Writes an array, axes in BART's order, as complex64 with its header; any suffix becomes theirs.
+
+    Args:
+        path: of either file.
+        array: what to write.
+        made: what reconstructed it, told as BART tells the command that made a file.
+    """
     shape = [*array.shape, *[1] * (DIMENSIONS - array.ndim)]
     with whole(path.with_suffix(".hdr")) as header, whole(path.with_suffix(".cfl")) as data:
-        header.write_text("# Dimensions\n" + " ".join(map(str, shape)) + "\n")
+        command = f"# Command\nnoref: {' '.join(made.split())}\n" if made else ""
+        header.write_text("# Dimensions\n" + " ".join(map(str, shape)) + "\n" + command, encoding="utf-8")
         np.asarray(array, "<c8").ravel(order="F").tofile(data)
 
 
@@ -132,9 +139,9 @@ def write(path: Path, scans: Sequence[Scan]) -> None:
     write_cfl(path, _with_slices(stack.transpose(3, 2, 1, 0)[:, :, None]))
 
 
-def write_images(path: Path, images: NDArray[Any]) -> None:
-    """Images `(slices, y, x)` as `(x, y, 1, …, slices)`."""
-    write_cfl(path, _with_slices(images.transpose(2, 1, 0)[:, :, None, None]))
+def write_images(path: Path, images: NDArray[Any], made: str = "") -> None:
+    """Images `(slices, y, x)` as `(x, y, 1, …, slices)`, with what reconstructed them."""
+    write_cfl(path, _with_slices(images.transpose(2, 1, 0)[:, :, None, None]), made)
 
 
 def _with_slices(array: NDArray[Any]) -> NDArray[Any]:

@@ -2,14 +2,16 @@
 
 PS3.3 A.4 (MR Image IOD) with the modules Patient, General Study and Series, Frame of Reference, General
 Equipment, General Image, Image Plane, Image Pixel, MR Image, VOI LUT and SOP Common; the rescale slope makes
-it a Standard Extended SOP class. All UIDs are new, and nothing says who the patient is, unless a file of the
-patient's study is given.
+it a Standard Extended SOP class. Echoes and repetitions are files of one series, told apart by EchoNumbers,
+TemporalPositionIdentifier, and for what else differs AcquisitionNumber. All UIDs are new, and nothing says
+who the patient is, unless a file of the patient's study is given.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from noref.errors import NorefError
 from noref.files import whole_folder
 from noref.formats.base import damaged
 from noref.formats.dicom_images import lenient
-from noref.formats.geometry import corner_of, headers_of, step_of
+from noref.formats.geometry import corner_of, headers_of, places_of, step_of, volumes_of
 from noref.formats.png import WINDOW
 from noref.scan import Header
 from noref.version import __version__
@@ -107,8 +109,9 @@ def write(
     Args:
         path: of the folder.
         images: `(slices, y, x)`.
-        header: of the first slice, or of every slice. Without spacing, position and directions the slices are
-            stacked along z around the origin, a millimetre apart, and a comment says so.
+        header: of the first slice, or of every slice, its timing and counters among it. Without spacing,
+            position and directions the slices are stacked along z around the origin, a millimetre apart, and
+            a comment says so.
         made: what reconstructed the images, for the descriptions.
         patient: from `patient_of`; its frame of reference is kept if the header has a position.
 
@@ -134,10 +137,11 @@ def write(
     if planes is None:
         warnings.warn(f"{path}: {UNPLACED[0].lower()}{UNPLACED[1:-1]}", stacklevel=2)
         shared.FrameOfReferenceUID, shared.ImageComments = generate_uid(None), UNPLACED
-        planes = _made_up(len(stored), headers[0].spacing)
+        planes = _made_up(places_of(headers), headers[0].spacing)
+    own = zip(map(_timing, headers), _numbers(headers), planes, strict=True)
     with whole_folder(path) as folder:
-        for index, (pixels, plane) in enumerate(zip(stored, planes, strict=True)):
-            _save(folder / f"{index + 1:04d}{SUFFIX}", shared, plane, pixels, index + 1)
+        for index, (pixels, modules) in enumerate(zip(stored, own, strict=True)):
+            _save(folder / f"{index + 1:04d}{SUFFIX}", (shared, *modules), pixels, index + 1)
 
 
 def _valid(representation: str, value: str) -> str:
@@ -150,7 +154,7 @@ def _valid(representation: str, value: str) -> str:
 
 
 def _shared(header: Header, made: str, power: int, patient: Patient | None) -> Dataset:
-    """What all files of a series share, but for geometry and grey values."""
+    """What all files of a series share, but for geometry, timing and grey values."""
     series = Dataset()
     series.SpecificCharacterSet = "ISO_IR 192"
     for name in EMPTY:
@@ -166,27 +170,67 @@ def _shared(header: Header, made: str, power: int, patient: Patient | None) -> D
     series.DerivationDescription = _text(f"Reconstructed by noref {__version__}{by}{times}", 1024)
     series.ProtocolName = _text(header.protocol, 64)
     series.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    # Research mode: what the sequence was is not known, but for the inversion.
-    series.ScanningSequence = "RM" if header.inversion_time is None else ["RM", "IR"]
+    if header.field_strength is not None:
+        series.MagneticFieldStrength = _decimal(header.field_strength)
     series.SequenceVariant, series.MRAcquisitionType = "NONE", "2D"
-    for name, value in (
-        ("RepetitionTime", header.repetition_time),
-        ("EchoTime", header.echo_time),
-        ("InversionTime", header.inversion_time),
-        ("FlipAngle", header.flip_angle),
-        ("MagneticFieldStrength", header.field_strength),
-    ):
-        if value is not None:
-            setattr(series, name, _decimal(value))
     series.BurnedInAnnotation, series.LossyImageCompression = "NO", "00"
     series.SamplesPerPixel, series.PhotometricInterpretation = 1, "MONOCHROME2"
     series.BitsAllocated, series.BitsStored, series.HighBit, series.PixelRepresentation = 16, 16, 15, 0
     return series
 
 
+def _timing(header: Header) -> Dataset:
+    """Times and flip angle of an image."""
+    own = Dataset()
+    # Research mode: what the sequence was is not known, but for the inversion.
+    own.ScanningSequence = "RM" if header.inversion_time is None else ["RM", "IR"]
+    for name, value in (
+        ("RepetitionTime", header.repetition_time),
+        ("EchoTime", header.echo_time),
+        ("InversionTime", header.inversion_time),
+        ("FlipAngle", header.flip_angle),
+    ):
+        if value is not None:
+            setattr(own, name, _decimal(value))
+    return own
+
+
+def _numbers(headers: Sequence[Header]) -> list[Dataset]:
+    """What tells the images of one slice apart, where there are several."""
+    echoes = _ranks([(header.contrast, header.echo_time or 0.0) for header in headers])
+    others = _ranks([(header.set, header.average) for header in headers])
+    times = _ranks([(header.repetition, header.phase) for header in headers])
+    places = places_of(headers)
+    if len(set(zip(places, echoes, others, times, strict=True))) < len(headers):
+        # Nothing but their order tells them apart.
+        before = Counter[tuple[int, ...]]()
+        for index, key in enumerate(zip(places, echoes, others, strict=True)):
+            times[index] = before[key]
+            before[key] += 1
+    found = []
+    for echo, other, time in zip(echoes, others, times, strict=True):
+        own = Dataset()
+        if max(echoes):
+            own.EchoNumbers = echo + 1
+        if max(others):
+            own.AcquisitionNumber = other + 1
+        if max(times):
+            own.TemporalPositionIdentifier, own.NumberOfTemporalPositions = time + 1, max(times) + 1
+        found.append(own)
+    return found
+
+
+def _ranks(values: Sequence[tuple[float, ...]]) -> list[int]:
+    """The place of every value among the different ones, in ascending order."""
+    ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
+    return [ranks[value] for value in values]
+
+
 def _planes(path: Path, headers: Sequence[Header], shape: tuple[int, int]) -> list[Dataset] | None:
     """The Image Plane module of every slice; None if one has no place."""
-    step = step_of(headers)
+    volumes = volumes_of(headers)
+    step = None if volumes is None else step_of([headers[index] for index in volumes[0]])
+    between = None if step is None else float(np.linalg.norm(step))
     planes = []
     for header in headers:
         corner = corner_of(header, shape)
@@ -195,7 +239,6 @@ def _planes(path: Path, headers: Sequence[Header], shape: tuple[int, int]) -> li
         along_x, along_y, normal = (np.array(direction) for direction in header.directions)
         if abs(along_x @ along_y) > SKEW:
             raise NorefError(f"{path}: rows and columns are not perpendicular, as DICOM wants; write .nii.gz")
-        between = header.spacing[2] if step is None else float(np.linalg.norm(step))
         plane = _plane(header.spacing, between, header.thickness)
         plane.ImageOrientationPatient = list(map(_decimal, (*along_x, *along_y)))
         plane.ImagePositionPatient = list(map(_decimal, corner))
@@ -204,11 +247,16 @@ def _planes(path: Path, headers: Sequence[Header], shape: tuple[int, int]) -> li
     return planes
 
 
-def _made_up(slices: int, spacing: tuple[float, float, float] | None) -> list[Dataset]:
-    """Axial planes above each other."""
+def _made_up(places: Sequence[int], spacing: tuple[float, float, float] | None) -> list[Dataset]:
+    """Axial planes above each other.
+
+    Args:
+        places: number of each image's.
+        spacing: millimetres along y, x and z.
+    """
     planes = []
     spacing = spacing or (1.0, 1.0, 1.0)
-    for index in range(slices):
+    for index in places:
         plane = _plane(spacing, spacing[2], None)
         plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         plane.ImagePositionPatient = [0, 0, _decimal(index * spacing[2])]
@@ -217,18 +265,21 @@ def _made_up(slices: int, spacing: tuple[float, float, float] | None) -> list[Da
     return planes
 
 
-def _plane(spacing: tuple[float, float, float], between: float, thickness: float | None) -> Dataset:
+def _plane(spacing: tuple[float, float, float], between: float | None, thickness: float | None) -> Dataset:
+    """How far pixels and slices are apart; nothing of slices that are not evenly spaced."""
     plane = Dataset()
     plane.PixelSpacing = [_decimal(spacing[0]), _decimal(spacing[1])]
-    plane.SliceThickness = _decimal(between if thickness is None else thickness)
-    plane.SpacingBetweenSlices = _decimal(between)
+    apart = spacing[2] if between is None else between
+    plane.SliceThickness = _decimal(apart if thickness is None else thickness)
+    if between is not None:
+        plane.SpacingBetweenSlices = _decimal(between)
     return plane
 
 
-def _save(path: Path, shared: Dataset, plane: Dataset, pixels: NDArray[np.uint16], number: int) -> None:
+def _save(path: Path, modules: Sequence[Dataset], pixels: NDArray[np.uint16], number: int) -> None:
     file = Dataset()
-    file.update(shared)
-    file.update(plane)
+    for module in modules:
+        file.update(module)
     file.SOPInstanceUID, file.InstanceNumber = generate_uid(None), number
     file.Rows, file.Columns = pixels.shape
     file.PixelData = pixels.tobytes()

@@ -219,6 +219,8 @@ def _frame(path: Path, number: int | None, shape: tuple[int, int], said: Sequenc
         # Some scanners write 0 where nothing is inverted.
         inversion_time=number_of("InversionTime") or None,
         flip_angle=number_of("FlipAngle"),
+        contrast=_from_zero(value("EchoNumbers")),
+        repetition=_from_zero(value("TemporalPositionIdentifier") or value("TemporalPositionIndex")),
     )
     times = ("EchoTime", "EffectiveEchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex")
     cardiac = ("TriggerTime", "NominalCardiacTriggerDelayTime", "InstanceNumber")
@@ -226,6 +228,14 @@ def _frame(path: Path, number: int | None, shape: tuple[int, int], said: Sequenc
     slope = number_of("RescaleSlope")
     slope, intercept = 1.0 if slope is None else slope, number_of("RescaleIntercept") or 0.0
     return Frame(path, number, shape, slope, intercept, header, (*order, number or 0))
+
+
+def _from_zero(number: Any) -> int:
+    """A number as it counts from 0, where DICOM counts from 1; 0 where there is none, or several."""
+    try:
+        return max(int(number) - 1, 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _sorted(frames: Sequence[Frame]) -> list[Frame]:

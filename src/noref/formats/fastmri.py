@@ -27,6 +27,7 @@ from noref.files import whole
 from noref.formats import ismrmrd_header
 from noref.formats.base import Slices, as_complex64, numeric, opened, sampled, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
+from noref.formats.geometry import with_counters
 from noref.physics import crop_centre, ifft2c
 from noref.scan import Header, Role, Scan, padding_of
 
@@ -258,21 +259,25 @@ def write(path: Path, scans: Sequence[Scan]) -> None:
             _put_rss(file, first, torch.stack(found))
 
 
-def write_images(path: Path, images: NDArray[Any], *, patient_id: str = "", acquisition: str = "") -> None:
+def write_images(
+    path: Path, images: NDArray[Any], *, patient_id: str = "", acquisition: str = "", made: str = ""
+) -> None:
     """Writes magnitudes of images `(slices, y, x)` as fastMRI wants them submitted.
 
-    That is one data set, `reconstruction`, float32 `(slices, readout, phase)`.
+    That is one data set, `reconstruction`, float32 `(slices, readout, phase)`. What reconstructed them is an
+    attribute, `reconstructed_by`.
     """
     with whole(path) as temporary, h5py.File(temporary, "w") as file:
         file["reconstruction"] = np.abs(images).astype(np.float32).swapaxes(-1, -2)
-        file.attrs.update({"patient_id": patient_id, "acquisition": acquisition})
+        file.attrs.update({"patient_id": patient_id, "acquisition": acquisition, "reconstructed_by": made})
 
 
 def _check_same(path: Path, first: Scan, scan: Scan) -> None:
     def shared(scan: Scan) -> tuple[object, ...]:
         absent = [value is None for value in (scan.clean, scan.maps, scan.rss, scan.header.position)]
         sets = None if scan.maps is None else scan.maps.shape
-        return scan.subject, scan.kspace.shape, sets, scan.raw, replace(scan.header, position=None), *absent
+        header = with_counters(replace(scan.header, position=None), {})
+        return scan.subject, scan.kspace.shape, sets, scan.raw, header, *absent
 
     same_padding = torch.equal(padding_of(first), padding_of(scan))
     if shared(scan) != shared(first) or not same_padding:

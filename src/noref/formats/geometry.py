@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,10 @@ from noref.scan import Header
 Vector = tuple[float, float, float]
 
 EVEN = 1e-3
-"""Millimetres by which steps between slices may differ, and the share of a step."""
+"""Millimetres by which steps between slices may differ, and the share of a step; by which one place may."""
+
+COUNTERS = ("average", "contrast", "phase", "repetition", "set")
+"""What tells images of one slice apart, as a header calls it."""
 
 
 def headers_of(header: Header | Sequence[Header], slices: int) -> list[Header]:
@@ -27,14 +32,82 @@ def headers_of(header: Header | Sequence[Header], slices: int) -> list[Header]:
     return [replace(header, position=vector(step)) for step in steps]
 
 
+def places_of(headers: Sequence[Header]) -> list[int]:
+    """The number of each image's place, from 0 in the order of the images; those of one slice share it.
+
+    A place is a position and an orientation. Where one is not known, it is the image's number among those of
+    equal counters.
+    """
+    if any(header.position is None or header.directions is None for header in headers):
+        return slices_of(headers)
+    planes = np.array([[header.position, *(header.directions or ())] for header in headers])
+    firsts, numbers = list[int](), list[int]()
+    for index, plane in enumerate(planes):
+        same = np.flatnonzero(np.abs(planes[firsts] - plane).max((1, 2)) < EVEN)
+        if not len(same):
+            firsts.append(index)
+        numbers.append(int(same[0]) if len(same) else len(firsts) - 1)
+    return numbers
+
+
+def counters_of(header: Header) -> tuple[int, ...]:
+    """The values of `COUNTERS`."""
+    return tuple(getattr(header, name) for name in COUNTERS)
+
+
+def with_counters(header: Header, numbers: Mapping[str, Any]) -> Header:
+    """The header with the values of `COUNTERS`, 0 where they are missing."""
+    average, contrast, phase, repetition, set_ = (int(numbers.get(name, 0)) for name in COUNTERS)
+    return replace(header, average=average, contrast=contrast, phase=phase, repetition=repetition, set=set_)
+
+
+def slices_of(headers: Sequence[Header]) -> list[int]:
+    """The number of each image among those of equal counters, from 0 in the order of the images."""
+    before, numbers = Counter[tuple[int, ...]](), list[int]()
+    for header in headers:
+        counters = counters_of(header)
+        numbers.append(before[counters])
+        before[counters] += 1
+    return numbers
+
+
+def volumes_of(headers: Sequence[Header]) -> list[list[int]] | None:
+    """The numbers of the images of each volume, in which every place occurs once.
+
+    The n-th image at a place is of the n-th volume. Slices are in the order in which they come, or by their
+    height where that alone is even. None if some places occur more often than others.
+    """
+    found: dict[int, list[int]] = {}
+    for index, place in enumerate(places_of(headers)):
+        found.setdefault(place, []).append(index)
+    if len({len(images) for images in found.values()}) > 1:
+        return None
+    volumes = [list(volume) for volume in zip(*found.values(), strict=True)]
+    first = [headers[index] for index in volumes[0]]
+    if step_of(first) is None and all(header.position and header.directions for header in first):
+        normal = np.array(first[0].directions)[2]
+        order = sorted(range(len(first)), key=lambda i: float(normal @ np.array(first[i].position)))
+        if step_of([first[i] for i in order]) is not None:
+            return [[volume[i] for i in order] for volume in volumes]
+    return volumes
+
+
 def step_of(headers: Sequence[Header]) -> NDArray[np.float64] | None:
-    """Millimetres LPS from one slice to the next; None unless known, the same all along, and not zero."""
+    """Millimetres LPS from one slice to the next; None unless known, the same all along, and not zero.
+
+    Slices that lie in different directions have none.
+    """
     positions = [header.position for header in headers if header.position is not None]
     if len(positions) < len(headers):
         return None
     if len(headers) == 1:
         spacing, directions = headers[0].spacing, headers[0].directions
         return None if spacing is None or directions is None else spacing[2] * np.array(directions[2])
+    if any(header.directions is None for header in headers):
+        return None
+    planes = np.array([header.directions for header in headers])
+    if np.abs(planes - planes[0]).max() > EVEN:
+        return None
     steps = np.diff(np.array(positions), axis=0)
     step: NDArray[np.float64] = steps.mean(0)
     length = float(np.linalg.norm(step))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.formats.geometry import Vector, vector
+from noref.formats.geometry import COUNTERS, Vector, vector
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader
 from noref.formats.mrd_readouts import Table
 from noref.physics import crop_centre, fft2c, ifft2c, pad_centre
@@ -27,6 +27,9 @@ FINER = 8
 SIEMENS = "SIEMENS"
 """A vendor whose directions along the read-out and the lines are those of an image by the forward transform:
 in one by the inverse transform they point the other way."""
+
+UNIT = 0.01
+"""Most by which the length of a direction differs from 1; others are none."""
 
 EDGE = 0.51
 """Where k-space ends, as a share of the matrix, with room for rounding."""
@@ -215,6 +218,7 @@ def header_of(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
         matrix=None if on_grid else (rows, columns),
         spacing=(y, x, z) if x and y and z else None,
+        thickness=z or None,
         position=None if directions is None else vector(table["position"][0]),
         directions=directions,
         protocol=header.protocol,
@@ -224,6 +228,7 @@ def header_of(
         inversion_time=header.inversion_time,
         flip_angle=header.flip_angle,
         field_strength=header.field_strength,
+        **{name: int(table[name][0]) for name in COUNTERS},
     )
 
 
@@ -250,7 +255,7 @@ def slice_of_volume(
     planes = replace(header, crop=None if crop == shape else crop, acceleration=acceleration)
     if header.spacing is not None:
         y, x, _ = header.spacing
-        planes = replace(planes, spacing=(y, space.encoded.view[2] / shape[1], x))
+        planes = replace(planes, spacing=(y, space.encoded.view[2] / shape[1], x), thickness=x)
         if header.directions is not None and header.position is not None:
             along_x, along_y, normal = header.directions
             step = (index - (count - 1) / 2) * x * np.array(along_x)
@@ -271,6 +276,6 @@ def directions_of(header: MrdHeader, head: NDArray[Any] | np.void) -> tuple[Vect
     # Without negative zeros.
     signs = {"read_dir": turned, "phase_dir": turned, "slice_dir": 1}
     along_x, along_y, normal = (sign * head[name] + 0.0 for name, sign in signs.items())
-    if any(abs(np.linalg.norm(axis) - 1) >= 0.01 for axis in (along_x, along_y, normal)):
+    if any(abs(np.linalg.norm(axis) - 1) >= UNIT for axis in (along_x, along_y, normal)):
         return None
     return vector(along_x), vector(along_y), vector(normal)

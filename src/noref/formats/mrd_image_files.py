@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats.base import as_complex64, numeric, opened
-from noref.formats.geometry import Vector, vector
+from noref.formats.mrd_header import MrdHeader, parse
+from noref.formats.mrd_images import MrdImage, header_of
 from noref.scan import Header
 
 
@@ -41,8 +42,22 @@ def read_images(path: Path) -> list[tuple[NDArray[np.float32], Header]]:
                     f"{path}: {name} holds no single slices (image, channel, 1, y, x); export those"
                 )
             magnitudes = np.sqrt((np.abs(as_complex64(data)) ** 2).sum(1))[:, 0]
-            found += [(one, _header(head, one)) for one, head in zip(magnitudes, heads, strict=True)]
+            measured = _measured(group.parent)
+            images = map(MrdImage, heads, _attributes(group, len(heads)), data)
+            headers = [header_of(image, measured) for image in images]
+            found += list(zip(magnitudes, headers, strict=True))
     return found
+
+
+def _measured(group: Any) -> MrdHeader:
+    """The header of the measurement that a series is of; one that says nothing where there is none."""
+    texts = np.ravel(group["xml"][()]).tolist() if "xml" in group else []
+    return (parse(bytes(texts[0])) if texts else None) or MrdHeader()
+
+
+def _attributes(group: Any, number: int) -> list[str]:
+    texts = np.ravel(group["attributes"][()]).tolist() if "attributes" in group else []
+    return [bytes(text).decode(errors="replace") for text in texts] if len(texts) == number else [""] * number
 
 
 def _series(file: h5py.File) -> Iterator[tuple[str, Any]]:
@@ -56,14 +71,3 @@ def _series(file: h5py.File) -> Iterator[tuple[str, Any]]:
 
     file.visititems(visit)
     yield from ((name, file[name]) for name in sorted(names))
-
-
-def _header(head: Any, image: NDArray[np.float32]) -> Header:
-    across, down, thick = (float(size) for size in head["field_of_view"])
-    if not (across > 0 and down > 0):
-        return Header()
-    spacing = (down / image.shape[0], across / image.shape[1], thick)
-    axes: tuple[Vector, ...] = tuple(vector(head[name]) for name in ("read_dir", "phase_dir", "slice_dir"))
-    if not np.allclose([np.linalg.norm(axis) for axis in axes], 1, atol=1e-2):
-        return Header(spacing=spacing)
-    return Header(spacing=spacing, position=vector(head["position"]), directions=axes)

@@ -115,6 +115,8 @@ def _header_of(path: Path, scan: Scan) -> MrdHeader:
             left = min(left, matrix[0] // 2 - scan.calibration.shape[-2] // 2)
         lines = Limits(0, right - left, matrix[0] // 2 - left)
     y, x, z = header.spacing or (0.0, 0.0, 0.0)
+    # The field of view of a slice is its thickness; gaps are between positions.
+    z = z if header.thickness is None else header.thickness
     encoded, recon = (
         Space((columns, rows, 1), (columns * x, rows * y, z))
         for rows, columns in (matrix, header.crop or matrix)

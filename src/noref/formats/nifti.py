@@ -1,6 +1,6 @@
 """NIfTI volumes, placed in the scanner's coordinates where the header knows them; images in, magnitudes out.
 
-The axes of a volume are `(x, y, slice)`, and of several, `(x, y, slice, set)`.
+The axes of a volume are `(x, y, slice)`, and of several, `(x, y, slice, set)`: repetitions, as they are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from noref.errors import NorefError
 from noref.files import whole
 from noref.formats.arrays import ArraySlices, Index, parse_axes
 from noref.formats.base import damaged, name_of, numeric
-from noref.formats.geometry import centre_of, corner_of, headers_of, step_of, vector
+from noref.formats.geometry import EVEN, centre_of, corner_of, headers_of, step_of, vector, volumes_of
 from noref.scan import Header, Role, Scan
 
 SCANNER = 1
@@ -107,8 +107,8 @@ class NiftiSlices(ArraySlices):
 
     def _read(self, index: int) -> Scan:
         scan = super()._read(index)
-        header = self.source.header(self.axes, index % self.sizes.get("slice", 1))
-        return replace(scan, header=header)
+        repetition, slice_ = divmod(index, self.sizes.get("slice", 1))
+        return replace(scan, header=replace(self.source.header(self.axes, slice_), repetition=repetition))
 
 
 def read(path: Path, *, axes: str | None = None, role: Role = Role.TARGET) -> NiftiSlices:
@@ -165,6 +165,9 @@ def write(
 ) -> None:
     """Writes a volume, axes `(x, y, slice)`: float32 magnitudes, or complex64.
 
+    Where all slices repeat, as echoes and repetitions do, there are volumes, `(x, y, slice, set)`. Slices
+    that are evenly spaced in another order than they come in are sorted along their normal.
+
     Args:
         path: ends in `.nii` or `.nii.gz`.
         images: `(slices, y, x)`.
@@ -174,14 +177,19 @@ def write(
         made: what reconstructed the images, for the description.
     """
     headers = headers_of(header or Header(), len(images))
+    found = volumes_of(headers)
+    volumes = found or [list(range(len(headers)))]
+    headers = [headers[index] for index in volumes[0]]
     first = headers[0]
     values = np.abs(images).astype(np.float32) if magnitude else images.astype(np.complex64)
-    affine = affine_of(headers, values.shape)
-    volume: Any = nibabel.Nifti1Image(values.transpose(2, 1, 0), affine)  # type: ignore[no-untyped-call] # nibabel's own
+    affine = affine_of(headers, (len(headers), *values.shape[1:]))
+    stored = values[np.array(volumes)].transpose(3, 2, 1, 0)
+    volume: Any = nibabel.Nifti1Image(stored if len(volumes) > 1 else stored[..., 0], affine)  # type: ignore[no-untyped-call] # nibabel's own
     if affine is not None:
         if step_of(headers) is None:
+            lacking = _alike(headers) if found else "all there equally often"
             warnings.warn(
-                f"{path}: its slices are not evenly spaced, as NIfTI has them; only the first lies where it "
+                f"{path}: its slices are not {lacking}, as NIfTI has them; only the first lies where it "
                 "should, write .dcm to place all",
                 stacklevel=2,
             )
@@ -189,10 +197,17 @@ def write(
         volume.set_qform(affine, SCANNER)
     elif first.spacing is not None:
         y, x, z = first.spacing
-        volume.header.set_zooms((x, y, z))
+        volume.header.set_zooms((x, y, z, 1.0)[: len(volume.shape)])
     if first.spacing is not None:
         volume.header.set_xyzt_units("mm")
-    described = ", ".join(filter(None, (first.protocol, made)))
+    # What is cut off is the less important.
+    described = ", ".join(filter(None, (made, first.protocol)))
     volume.header["descrip"] = described.encode("ascii", "replace")[:79]
     with whole(path) as temporary:
         nibabel.save(volume, temporary)
+
+
+def _alike(headers: Sequence[Header]) -> str:
+    """What slices that do not make a volume are not."""
+    planes = np.array([header.directions for header in headers])
+    return "evenly spaced" if np.allclose(planes, planes[0], atol=EVEN) else "oriented alike"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from noref.files import whole
 
@@ -34,9 +35,9 @@ def sheet(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cells.reshape(rows, columns, y, x).swapaxes(1, 2).reshape(rows * y, columns * x)
 
 
-def write(path: Path, images: NDArray[Any]) -> None:
-    """Writes images `(slices, y, x)`, windowed together, as one picture."""
-    save(path, sheet(grey(images)))
+def write(path: Path, images: NDArray[Any], made: str = "") -> None:
+    """Writes images `(slices, y, x)`, windowed together, as one picture described as `made`."""
+    save(path, sheet(grey(images)), made)
 
 
 def write_each(folder: Path, images: NDArray[Any]) -> None:
@@ -45,14 +46,16 @@ def write_each(folder: Path, images: NDArray[Any]) -> None:
         save(folder / f"{index:03d}.png", image)
 
 
-def save(path: Path, picture: NDArray[np.uint8]) -> None:
+def save(path: Path, picture: NDArray[np.uint8], description: str = "") -> None:
     """Writes a grey picture `(y, x)` as it is."""
     with whole(path) as temporary:
-        temporary.write_bytes(encoded(picture))
+        temporary.write_bytes(encoded(picture, description))
 
 
-def encoded(picture: NDArray[np.uint8]) -> bytes:
-    """A grey picture `(y, x)` as the bytes of a PNG."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="png")
+def encoded(picture: NDArray[np.uint8], description: str = "") -> bytes:
+    """A grey picture `(y, x)` as the bytes of a PNG, with a description in its text."""
+    file, texts = io.BytesIO(), PngInfo()
+    if description:
+        texts.add_itxt("Description", description)
+    Image.fromarray(picture).save(file, format="png", pnginfo=texts)
     return file.getvalue()

@@ -17,11 +17,11 @@ import numpy as np
 from noref.errors import NorefError
 from noref.formats.base import name_of, opened
 from noref.formats.mrd_header import MrdHeader, parse
-from noref.formats.mrd_images import MrdImage, write_series
+from noref.formats.mrd_images import MrdImage, header_of, write_series
 from noref.formats.mrd_readouts import Flag, flagged, is_data, read_table
 from noref.formats.mrd_records import readout_head_type
 from noref.scan import Header
-from noref.serve.images import header_of, made_by
+from noref.serve.images import made_by
 from noref.serve.session import ERROR
 from noref.serve.wire import MIB, Close, Id, Message, Readout, Text, Wire
 

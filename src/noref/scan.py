@@ -51,6 +51,8 @@ class Header:
         matrix: `(y, x)` of the image of a scan off the Cartesian grid; on it the k-space says so itself.
         field_strength: teslas.
         filled_lines: lines that the file held and parallel imaging had computed, left out of k-space.
+        whitened_by: where the noise was found that the scan was whitened by: `noise scans`, or the region of
+            k-space; empty if it was not.
     """
 
     crop: tuple[int, int] | None = None
@@ -67,6 +69,7 @@ class Header:
     matrix: tuple[int, int] | None = None
     field_strength: float | None = None
     filled_lines: int = 0
+    whitened_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ as an attribute once all of its chunks are written.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 
 from noref.data.folder import Folder
 from noref.data.record import ALIGNED, put
-from noref.data.storage import Place, Put, Storage
+from noref.data.storage import OBJECTS, Place, Put, Storage
 from noref.errors import NorefError
-from noref.files import flush, writing
+from noref.files import beside, flush, is_recent, writing
 from noref.scan import Scan
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ZarrVolumes(Storage):
     def volume(self, number: int, stamp: str) -> Iterator[Put]:
         """Writes a volume's array."""
         # All chunks of an array are as long as its longest record, which is known at the end.
-        with tempfile.TemporaryFile() as file:
+        with writing(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
             ends = [0]
 
             def add(scan: Scan) -> Place:
@@ -91,20 +92,40 @@ class ZarrVolumes(Storage):
                 return number, len(ends) - 2, ends[-1] - ends[-2] - ALIGNED
 
             yield add
-            self._write(number, stamp, file, ends)
+            self._write(self.volume_name(number), stamp, file, ends)
 
-    def _write(self, number: int, stamp: str, file: BinaryIO, ends: list[int]) -> None:
+    def _write(self, name: str, stamp: str, file: BinaryIO, ends: list[int]) -> None:
         """Writes the records of a file, one ending at each of `ends`, as an array."""
-        name, longest = self.volume_name(number), max(end - start for start, end in pairwise(ends))
+        shape = len(ends) - 1, max(end - start for start, end in pairwise(ends))
         module, store = _module(), self._zarr()
-        self.remove(name)
         for group in ("", "scans"):
             module.open_group(store, path=group, mode="a")
-        array = module.create_array(
-            store,
+        array = self._begun(name)
+        if array is None or array.shape != shape:
+            self.remove(name)
+            array = self._new(name, shape)
+        file.seek(0)
+        for row, (start, end) in enumerate(pairwise(ends)):
+            content = np.frombuffer(file.read(end - start), np.uint8)
+            array[row] = np.pad(content, (0, shape[1] - len(content)))
+        self._finish(name)
+        array.attrs["stamp"] = stamp
+        self._finish(name)
+
+    def _begun(self, name: str) -> zarr.Array[Any] | None:
+        """An array of which a part may be there; another process may be writing the same bytes to it."""
+        try:
+            return _module().open_array(self._zarr(), path=name, mode="r+")  # type: ignore[no-any-return]
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _new(self, name: str, shape: tuple[int, int]) -> zarr.Array[Any]:
+        module = _module()
+        return module.create_array(  # type: ignore[no-any-return]
+            self._zarr(),
             name=name,
-            shape=(len(ends) - 1, longest),
-            chunks=(1, longest),
+            shape=shape,
+            chunks=(1, shape[1]),
             dtype="uint8",
             fill_value=0,
             # Undersampled k-space is mostly zeros; of the rest, the bytes of exponents are alike.
@@ -115,13 +136,6 @@ class ZarrVolumes(Storage):
             ),
             dimension_names=("slice", "byte"),
         )
-        file.seek(0)
-        for row, (start, end) in enumerate(pairwise(ends)):
-            content = np.frombuffer(file.read(end - start), np.uint8)
-            array[row] = np.pad(content, (0, longest - len(content)))
-        self._finish(name)
-        array.attrs["stamp"] = stamp
-        self._finish(name)
 
     def record(self, place: Place, stamp: str) -> NDArray[np.uint8]:
         """A chunk of a volume's array."""
@@ -164,18 +178,33 @@ class ZarrFolder(ZarrVolumes, Folder):
         super().check_free()
 
     def sweep(self) -> None:
-        """Removes files under temporary names; a volume's own go when it is made again."""
+        """Removes files under temporary names; of Zarr's, which name no process, those that are old."""
         super().sweep()
         for folder in (self.folder, self.folder / "scans"):
             for path in folder.glob("*.partial"):
-                path.unlink(missing_ok=True)
+                if not is_recent(path):
+                    path.unlink(missing_ok=True)
 
     def _zarr(self) -> ZarrStore:
         return _module().storage.LocalStore(self.folder)  # type: ignore[no-any-return]
 
-    def _write(self, number: int, stamp: str, file: BinaryIO, ends: list[int]) -> None:
-        with writing(self.folder / self.volume_name(number)):
-            super()._write(number, stamp, file, ends)
+    def _write(self, name: str, stamp: str, file: BinaryIO, ends: list[int]) -> None:
+        """Writes an array under a temporary name: those of two processes never mix."""
+        path = self.folder / name
+        temporary = beside(path)
+        with writing(path):
+            try:
+                super()._write(f"scans/{temporary.name}", stamp, file, ends)
+                # Not another process's of the same scans, which is the same: a half one, of versions before.
+                if path.exists() and "stamp" not in _module().open_array(path, mode="r").attrs:
+                    shutil.rmtree(path)
+                try:
+                    temporary.replace(path)
+                except OSError:
+                    if not path.exists():
+                        raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
     def _finish(self, name: str) -> None:
         for path in (self.folder / name).rglob("*"):
@@ -225,6 +254,23 @@ class ZarrObjects(ZarrVolumes):
             fs, path = self._fs(name)
             fs.pipe_file(path, content)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Puts an object unless there is one."""
+        with self._reached(FileExistsError):
+            fs, path = self._fs(name)
+            try:
+                fs.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def listed(self, name: str) -> list[str]:
+        """The last parts of names below one."""
+        with self._reached(), suppress(FileNotFoundError):
+            fs, path = self._fs(name)
+            return sorted(found.rstrip("/").rpartition("/")[2] for found in fs.ls(path, detail=False))
+        return []
+
     def remove(self, name: str) -> None:
         """Removes an object, and all below it."""
         with self._reached(), suppress(FileNotFoundError):
@@ -243,14 +289,19 @@ class ZarrObjects(ZarrVolumes):
     def sweep(self) -> None:
         """Does nothing: objects are whole or not there."""
 
+    def clear(self) -> None:
+        """Removes the objects of a store."""
+        for name in OBJECTS:
+            self.remove(name)
+
     def has_volume(self, number: int, stamp: str) -> bool:
         """Whether there is an array, and it bears a stamp."""
         with self._reached():
             return super().has_volume(number, stamp)
 
-    def _write(self, number: int, stamp: str, file: BinaryIO, ends: list[int]) -> None:
+    def _write(self, name: str, stamp: str, file: BinaryIO, ends: list[int]) -> None:
         with self._reached():
-            super()._write(number, stamp, file, ends)
+            super()._write(name, stamp, file, ends)
 
     def record(self, place: Place, stamp: str) -> NDArray[np.uint8]:
         """A chunk of a volume's array."""

@@ -96,6 +96,12 @@ class MeasuredSlices(Slices):
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
         super().__init__(path, ids, role)
 
+    def off_grid(self, index: int) -> bool:
+        """Whether the header tells another trajectory than a Cartesian one."""
+        one, _, frame = self._frames[index]
+        first = one.table["encoding_space_ref"][frame.imaging][0]
+        return one.header.space(int(first)).trajectory not in CARTESIAN
+
     def _read(self, index: int) -> Scan:
         one, noise, frame = self._frames[index]
         with self._values(one) as values:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from noref.errors import NorefError
 
 _UNFINISHED = ".part-"
 
-_OF_A_PROCESS = re.compile(r"\.part-(\d+)@([^@]*)@")
+_OF_A_PROCESS = re.compile(r"\.part-(\d+)\.\d+@([^@]*)@")
 
 _ABANDONED = 3600.0
 """Seconds after which nobody goes on with a file of a process that cannot be asked after."""
@@ -138,9 +139,9 @@ def is_temporary(name: str) -> bool:
 
 
 def beside(path: Path) -> Path:
-    """The temporary name beside a path that belongs to this process."""
+    """The temporary name beside a path that belongs to this thread of this process."""
     # The suffix stays last: some writers choose their format by it.
-    return path.with_name(f"{_UNFINISHED}{os.getpid()}@{_machine()}@{path.name}")
+    return path.with_name(f"{_UNFINISHED}{os.getpid()}.{threading.get_ident()}@{_machine()}@{path.name}")
 
 
 def _machine() -> str:

@@ -202,6 +202,11 @@ class Dataset(Sequence[Scan]):
         return {volume_of(name) for name in self.ids}
 
     @property
+    def survey(self) -> Sequence[Seen]:
+        """What is known of every scan without its k-space."""
+        return self._survey
+
+    @property
     def held_out(self) -> list[int]:
         """Which scans have a Γ."""
         return [index for index, seen in enumerate(self._survey) if seen.mask != seen.allowed]

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -68,15 +68,15 @@ class ZarrVolumes(Storage):
 
     def has_volume(self, number: int, stamp: str) -> bool:
         """Whether there is an array, and it bears a stamp."""
-        try:
-            array = _module().open_array(self._zarr(), path=self.volume_name(number), mode="r")
-        # Of an array in whose place there is nothing, or a half of its metadata.
-        except (FileNotFoundError, ValueError):
-            return False
-        if "stamp" not in array.attrs:
-            return False
-        self.checked(number, str(array.attrs["stamp"]).encode(), stamp)
-        return True
+        found = self._stamp(self.volume_name(number))
+        if found is not None:
+            self.checked(number, found.encode(), stamp)
+        return found is not None
+
+    def _stamp(self, name: str) -> str | None:
+        """The stamp of an array that is whole."""
+        array = self._begun(name, "r")
+        return None if array is None or "stamp" not in array.attrs else str(array.attrs["stamp"])
 
     @contextmanager
     def volume(self, number: int, stamp: str) -> Iterator[Put]:
@@ -100,7 +100,8 @@ class ZarrVolumes(Storage):
         module, store = _module(), self._zarr()
         for group in ("", "scans"):
             module.open_group(store, path=group, mode="a")
-        array = self._begun(name)
+        # Another process may be writing the same bytes to it.
+        array = self._begun(name, "r+")
         if array is None or array.shape != shape:
             self.remove(name)
             array = self._new(name, shape)
@@ -112,10 +113,11 @@ class ZarrVolumes(Storage):
         array.attrs["stamp"] = stamp
         self._finish(name)
 
-    def _begun(self, name: str) -> zarr.Array[Any] | None:
-        """An array of which a part may be there; another process may be writing the same bytes to it."""
+    def _begun(self, name: str, mode: Literal["r", "r+"]) -> zarr.Array[Any] | None:
+        """An array of which at least the metadata are there."""
         try:
-            return _module().open_array(self._zarr(), path=name, mode="r+")  # type: ignore[no-any-return]
+            return _module().open_array(self._zarr(), path=name, mode=mode)  # type: ignore[no-any-return]
+        # Of an array in whose place there is nothing, or a half of its metadata.
         except (FileNotFoundError, ValueError):
             return None
 
@@ -195,14 +197,14 @@ class ZarrFolder(ZarrVolumes, Folder):
         with writing(path):
             try:
                 super()._write(f"scans/{temporary.name}", stamp, file, ends)
-                # Not another process's of the same scans, which is the same: a half one, of versions before.
-                if path.exists() and "stamp" not in _module().open_array(path, mode="r").attrs:
-                    shutil.rmtree(path)
-                try:
-                    temporary.replace(path)
-                except OSError:
-                    if not path.exists():
-                        raise
+                # One that has its stamp is another process's, of the same scans.
+                if self._stamp(name) is None:
+                    self.remove(name)
+                    try:
+                        temporary.replace(path)
+                    except OSError:
+                        if self._stamp(name) is None:
+                            raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 

@@ -194,7 +194,7 @@ def build_engine(config: Config) -> Engine:
         if left_out and speaks():
             warnings.warn(
                 f"data.target: {left_out} of {len(given_targets)} slices are full and left out, as nothing "
-                "of them is hidden; give them as data.proxy, or say how to undersample them, as by mask=lines",
+                "of them is hidden; give them as data.proxy, or undersample them, as by mask=lines",
                 stacklevel=2,
             )
         sets[Role.TARGET] = targets

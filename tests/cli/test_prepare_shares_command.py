@@ -28,6 +28,12 @@ def begin(*arguments: str | Path, **said: str) -> subprocess.Popen[str]:
     )
 
 
+def array_task(number: int, count: int, first: int) -> dict[str, str]:
+    """What SLURM says to a task of an array."""
+    said = {"ID": number, "COUNT": count, "MIN": first, "STEP": 1}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in said.items()}
+
+
 @pytest.fixture
 def alone(undersampled: Path, tmp_path: Path) -> tuple[Path, Path]:
     """Twelve subjects, and their store by one process."""
@@ -39,13 +45,7 @@ def alone(undersampled: Path, tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("suffix", ["", ".zarr"])
 def test_tasks_of_an_array_write_one_store(alone: tuple[Path, Path], suffix: str, tmp_path: Path) -> None:
     (scans, one), store = alone, tmp_path / f"store{suffix}"
-    tasks = [
-        {
-            f"SLURM_ARRAY_TASK_{name}": str(value)
-            for name, value in (("ID", task), ("COUNT", 3), ("MIN", 1), ("STEP", 1))
-        }
-        for task in (1, 2, 3)
-    ]
+    tasks = [array_task(number, 3, first=1) for number in (1, 2, 3)]
     processes = [begin(scans, "-o", store, "--jobs", "1", **task) for task in tasks]
     while processes[1].poll() is None and len(list(store.glob("scans/0*"))) < 3:
         time.sleep(0.001)
@@ -69,6 +69,30 @@ def test_tasks_of_an_array_write_one_store(alone: tuple[Path, Path], suffix: str
             volume.read_bytes()[64:] for volume in sorted(one.glob("scans/*"))
         ]
     assert "already holds files" in refused("prepare", scans, "-o", store)
+
+
+def test_the_job_for_slurm(undersampled: Path, tmp_path: Path) -> None:
+    job, store = Path(__file__).parents[2] / "docs" / "slurm" / "prepare.sh", tmp_path / "store"
+    command = tmp_path / "bin" / "noref"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/bash\nexec {sys.executable} -W error -m noref.cli "$@"\n')
+    command.chmod(0o755)
+    said = {"PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "1"}
+    assert "#SBATCH --array=0-7\n" in job.read_text()
+    tasks = [
+        subprocess.run(
+            ["bash", str(job), str(undersampled), "-o", str(store), "holdout=0.1"],
+            env={**os.environ, **said, **array_task(number, 2, first=0)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        for number in (1, 0)
+    ]
+    assert [task.stdout for task in tasks] == ["", f"{store}\n"]
+    assert Store(store).how.holdout == 0.1
+    assert len(Store(store)) == 6
 
 
 def test_jobs_of_one_machine_write_the_same(alone: tuple[Path, Path], tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_alike_slices_share_a_line(tmp_path: Path) -> None:
     assert first.split()[-1] == second.split()[-1] == "%"
     assert 0 < float(second.split()[-2]) < 10
     assert done == "targets; coil maps by espirit, not whitened"
-    assert noise == "noise: air in 3 of 3 volumes looked at"
+    assert noise == "noise: border of k-space in 3 of 3 volumes looked at"
 
 
 def test_what_was_recognised_is_said(tmp_path: Path) -> None:
@@ -58,9 +58,9 @@ def test_what_was_recognised_is_said(tmp_path: Path) -> None:
     store = open_store(str(stored(tmp_path / "s", scans, whiten=True, maps="acs")))
     *_, done, noise, found = summary(store).splitlines()
     assert done == "targets; coil maps by acs, whitened"
-    assert noise == "noise: noise scans in 1, corners of k-space in 1 of 2 volumes looked at"
+    assert noise == "noise: noise scans in 1, border of k-space in 1 of 2 volumes looked at"
     assert found == "recognised: partial echo in 1, padding in 1 of 2 volumes looked at"
-    assert {one.header.whitened_by for one in store} == {"noise scans", "corners of k-space"}
+    assert {one.header.whitened_by for one in store} == {"noise scans", "border of k-space"}
 
 
 def test_full_scans_beside_accelerated_ones_are_said(tmp_path: Path) -> None:

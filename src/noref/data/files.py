@@ -54,7 +54,7 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
         found += sorted(matches)
     left_out = {mask_of(path) for path in found if path.suffix == ".mat"}
     left_out |= {path.with_suffix(".cfl") for path in found if path.suffix == ".hdr"}
-    return [path for path in found if path not in left_out]
+    return [path for path in dict.fromkeys(found) if path not in left_out]
 
 
 def _inside(folder: Path) -> list[Path]:

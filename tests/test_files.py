@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from noref.errors import NorefError
-from noref.files import check_free, sweep, whole, whole_folder
+from noref.files import check_free, created, sweep, whole, whole_folder
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from noref.files import whole, whole_folder
+folder = Path(sys.argv[1])
+with whole(folder / "x.h5") as file, whole_folder(folder / "deep" / "x.dcm") as inside:
+    file.write_text("half")
+    (inside / "0001.dcm").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_folder_appears_with_all_its_files(tmp_path: Path) -> None:
@@ -77,10 +92,36 @@ def as_somebody(act: Callable[[], None]) -> str:
 
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("1")
-    # As a process that is killed inside leaves them.
-    file, folder = whole(tmp_path / "x.h5"), whole_folder(tmp_path / "deep" / "x.dcm")
-    file.__enter__().write_text("half")
-    (folder.__enter__() / "0001.dcm").write_text("half")
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
     assert len(list(tmp_path.rglob("*"))) == 5
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "kept"]
+
+
+def test_what_others_are_writing_is_not_swept(tmp_path: Path) -> None:
+    young, old = (tmp_path / f".part-1.1@elsewhere@{name}" for name in ("young", "old"))
+    for path in (young, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    with whole(tmp_path / "mine") as mine, whole_folder(tmp_path / "a") as folder:
+        mine.write_text("half")
+        sweep(tmp_path)
+        assert mine.exists()
+        assert folder.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "a", "mine"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_one_of_several_creates_a_file(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "new" / "one"
+    with ThreadPoolExecutor(8) as pool:
+        succeeded = list(pool.map(lambda number: created(path, b"%d" % number), range(8)))
+    assert sum(succeeded) == 1
+    assert path.read_bytes() == b"%d" % succeeded.index(True)
+    assert [file.name for file in path.parent.iterdir()] == ["one"]

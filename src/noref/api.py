@@ -19,6 +19,7 @@ from noref.config.roles import check_apart, check_roles, learns_references
 from noref.data.alike import sampled_as
 from noref.data.dataset import Dataset
 from noref.data.files import Scans, open_scans
+from noref.data.part import with_something_hidden
 from noref.data.prepare import fully_sampled
 from noref.data.store import PreparedDataset, is_store, open_store
 from noref.errors import NorefError
@@ -187,6 +188,16 @@ def build_engine(config: Config) -> Engine:
         )
     check_roles(method, sets)
     targets = sets.get(Role.TARGET)
+    if targets is not None and not learns_references(method):
+        given_targets, targets = targets, with_something_hidden(targets)
+        left_out = len(given_targets) - len(targets)
+        if left_out and speaks():
+            warnings.warn(
+                f"data.target: {left_out} of {len(given_targets)} slices are full and left out, as nothing "
+                "of them is hidden; give them as data.proxy, or undersample them, as by mask=lines",
+                stacklevel=2,
+            )
+        sets[Role.TARGET] = targets
     if targets is not None:
         # References show what lies between the samples.
         targets.check_masks(given.force or learns_references(method))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,11 @@ from pathlib import Path
 from noref.errors import NorefError
 
 _UNFINISHED = ".part-"
+
+_OF_A_PROCESS = re.compile(r"\.part-(\d+)\.\d+@([^@]*)@")
+
+_ABANDONED = 3600.0
+"""Seconds after which nobody goes on with a file of a process that cannot be asked after."""
 
 
 @contextmanager
@@ -20,7 +29,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         NorefError: if the file system refuses, as when it is full; what `path` held before is still there.
     """
-    temporary = _beside(path)
+    temporary = beside(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -39,7 +48,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         NorefError: if there is anything but an empty folder at `path`, or the file system refuses.
     """
     check_free(path)
-    temporary = _beside(path)
+    temporary = beside(path)
     with writing(path):
         temporary.mkdir(parents=True)
         try:
@@ -51,6 +60,34 @@ def whole_folder(path: Path) -> Iterator[Path]:
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def created(path: Path, content: bytes) -> bool:
+    """Writes a file unless there is one: of several processes that try at once, one succeeds.
+
+    Raises:
+        NorefError: if the file system refuses.
+    """
+    temporary = beside(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            flush(temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            # Where there are no hard links, others may for a moment see a part of the content.
+            except OSError:
+                try:
+                    with path.open("xb") as file:
+                        file.write(content)
+                except FileExistsError:
+                    return False
+        finally:
+            temporary.unlink(missing_ok=True)
+    return True
 
 
 def check_free(folder: Path) -> None:
@@ -89,17 +126,57 @@ def flush(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes left of what they were writing, in a folder and below."""
+    """Removes what processes that are gone left of what they were writing, in a folder and below.
+
+    What processes of this machine that live are writing stays, and what those of other machines have touched
+    within the hour.
+    """
     for path in list(folder.rglob(f"{_UNFINISHED}*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if not _is_written(path):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is one that is not finished."""
+    return name.startswith(_UNFINISHED)
+
+
+def beside(path: Path) -> Path:
+    """The temporary name beside a path that belongs to this thread of this process."""
     # The suffix stays last: some writers choose their format by it.
-    return path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
+    return path.with_name(f"{_UNFINISHED}{os.getpid()}.{threading.get_ident()}@{_machine()}@{path.name}")
+
+
+def _machine() -> str:
+    return re.sub(r"[^\w.-]", "_", platform.node())
+
+
+def _is_written(path: Path) -> bool:
+    """Whether the process that a temporary name tells may still be writing there."""
+    told = _OF_A_PROCESS.match(path.name)
+    if told is None:
+        return False
+    # Windows has no signal that only asks.
+    if told[2] == _machine() and os.name != "nt":
+        try:
+            os.kill(int(told[1]), 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    return is_recent(path)
+
+
+def is_recent(path: Path) -> bool:
+    """Whether a file or folder was written to within the hour."""
+    try:
+        return time.time() - path.stat().st_mtime < _ABANDONED
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

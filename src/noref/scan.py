@@ -56,6 +56,8 @@ class Header:
         phase: number of the cardiac phase.
         repetition: number of the repetition.
         set: number of the set of another preparation, such as a flow encoding.
+        whitened_by: where the noise was found that the scan was whitened by: `noise scans`, or the region of
+            k-space; empty if it was not.
     """
 
     crop: tuple[int, int] | None = None
@@ -77,6 +79,7 @@ class Header:
     phase: int = 0
     repetition: int = 0
     set: int = 0
+    whitened_by: str = ""
 
 
 @dataclass(frozen=True)

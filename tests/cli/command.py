@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 
 from noref.cli import main
+from noref.data.store import Store
 from noref.scan import Scan
 
 TINY = ["network.phases=2", "network.features=4", "training.epochs=1", "training.device=cpu"]
@@ -85,3 +86,14 @@ def many(folder: Path, scans: Path, number: int = 8) -> Path:
     for index in range(number):
         shutil.copy(first, folder / f"subject-{index}.h5")
     return folder
+
+
+def volumes(store: Path) -> dict[str, int]:
+    """Those that are written, and when."""
+    return {path.name: path.stat().st_mtime_ns for path in (store / "scans").glob("0*.bin")}
+
+
+def same_stores(one: Path, other: Path) -> bool:
+    """Whether two stores hold the same files and the same scans."""
+    pairs = zip(Store(one), Store(other), strict=True)
+    return tree(one) == tree(other) and all(same(a, b) for a, b in pairs)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import h5py
+import mrd_files
+import numpy as np
 import pytest
 import torch
-from command import TINY, done, many, refused, same, tree
+from command import TINY, done, many, refused, same, same_stores, tree, volumes
 from safetensors.torch import load_file
 from training.ranks import finish, start
 
-import noref
+from noref import prepare
 from noref.api import dataset
 from noref.config import Source
 from noref.data.store import Store
@@ -48,7 +53,7 @@ def test_processes_share_out_its_volumes(full: Path, tmp_path: Path) -> None:
     one, other = Store(shared), Store(alone)
     assert (one.ids, one.role, one.how, one.survey) == (other.ids, Role.PROXY, other.how, other.survey)
     how_said = Source(path=str(full), role=Role.PROXY, mask="lines", acceleration=2, acs=12, maps="acs")
-    assert noref.prepare(how_said, tmp_path / "python").ids == one.ids
+    assert prepare(how_said, tmp_path / "python").ids == one.ids
     assert tree(tmp_path / "python") == tree(alone)
     files = dataset(how_said, Role.PROXY)
     for a, b, c in zip(one, other, files, strict=True):
@@ -70,17 +75,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(undersampled: Path, tmp_path: 
     line = refused("prepare", undersampled / "brain-0002.h5", store, "-o", tmp_path / "again")
     assert line == f"noref: {store}: prepared already; name the raw files"
     assert tree(store) == before
-
-
-def volumes(store: Path) -> dict[str, int]:
-    """Those that are written, and when."""
-    return {path.name: path.stat().st_mtime_ns for path in (store / "scans").glob("0*.bin")}
-
-
-def same_stores(one: Path, other: Path) -> bool:
-    """Whether two stores hold the same files and the same scans."""
-    pairs = zip(Store(one), Store(other), strict=True)
-    return tree(one) == tree(other) and all(same(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -146,3 +140,110 @@ def test_bad_files_are_left_out_when_asked_to(undersampled: Path, tmp_path: Path
     assert not store.exists()
     assert done("prepare", scans, "skip_bad=true", "-o", store).err.count("left out 1 of 3 files") == 1
     assert len(Store(store)) == 4
+
+
+def little_calibration(path: Path) -> None:
+    """A subject of whom every second line was measured, and no centre."""
+    with h5py.File(path, "r+") as file:
+        file["kspace"][..., 1::2] = 0
+        for name in ("maps", "kspace_clean", "mask"):
+            if name in file:
+                del file[name]
+
+
+def test_a_refusal_leaves_nothing_and_the_corrected_command_works(
+    undersampled: Path, full: Path, tmp_path: Path
+) -> None:
+    store, scans = tmp_path / "store", many(tmp_path / "scans", undersampled, 2)
+    for path in scans.iterdir():
+        little_calibration(path)
+    for paths, settings, why in (
+        (undersampled, ["mask=linse"], "mask 'linse' is unknown"),
+        (undersampled, ["mask=nothere.npy"], "nothere.npy: not a .npy mask"),
+        (full, [], "no samples outside the calibration region"),
+        (undersampled, ["mask=lines", "acceleration=4", "acs=8"], "already undersampled"),
+        (scans, [], "ESPIRiT needs"),
+    ):
+        for suffix in ("", ".zarr"):
+            assert why in refused("prepare", paths, *settings, "-o", f"{store}{suffix}")
+            assert not Path(f"{store}{suffix}").exists()
+    done("prepare", scans, "maps=acs", "-o", store)
+
+
+def test_what_cannot_be_prepared_is_left_out_when_asked_to(undersampled: Path, tmp_path: Path) -> None:
+    scans, store = many(tmp_path / "scans", undersampled, 4), tmp_path / "store"
+    little_calibration(scans / "subject-1.h5")
+    with h5py.File(scans / "subject-2.h5", "r+") as file:
+        file["kspace"][0, ..., 1::2] = 0
+        del file["mask"]
+    assert "subject-1" in refused("prepare", scans, "-o", store)
+    told = done("prepare", scans, "-o", store, "skip_bad=true").err.splitlines()
+    lines = [line for line in told if "left out" in line]
+    assert len([line for line in lines if "subject-1" in line]) == 1
+    assert "left out 2 of 2 slices" in next(line for line in lines if "subject-1" in line)
+    assert "left out 1 of 2 slices: brain-0001/subject-2/000" in lines[1]
+    assert lines[2:] == ["noref: warning: left out 3 slices in all, which cannot be prepared"]
+    kept = ["0/000", "0/001", "2/001", "3/000", "3/001"]
+    assert list(Store(store).ids) == [f"brain-0001/subject-{name}" for name in kept]
+    only = tmp_path / "only"
+    assert "there is no scan to write" in refused(
+        "prepare", scans / "subject-1.h5", "skip_bad=true", "-o", only
+    )
+    assert not only.exists()
+
+
+def test_grids_are_told_apart_before_any_work(undersampled: Path, tmp_path: Path) -> None:
+    spokes = tmp_path / "spokes.h5"
+    positions = np.random.default_rng(0).uniform(-0.5, 0.5, (12, 32, 2)).astype("f4")
+    data = mrd_files.kspace(2, 12, 32)
+    mrd_files.write(
+        spokes,
+        [mrd_files.readout(data[:, i], traj=positions[i]) for i in range(12)],
+        mrd_files.xml(mrd_files.space((32, 32, 1), trajectory="radial")),
+    )
+    line = refused("prepare", undersampled, spokes, "-o", tmp_path / "store")
+    assert "brain-0001/000 lies on the Cartesian grid, spokes/spokes/000 off it" in line
+    assert not (tmp_path / "store").exists()
+
+
+def test_full_scans_beside_accelerated_ones(undersampled: Path, full: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    for folder, name in (
+        (undersampled, "brain-0002.h5"),
+        (undersampled, "brain-0003.h5"),
+        (full, "brain-0001.h5"),
+    ):
+        (both / folder.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, both / folder.name)
+    store = tmp_path / "store"
+    said = done("prepare", both, "-o", store).err
+    assert "nothing is held out of 2 full slices, which have a reference" in said
+    assert {one.id.split("/")[0]: one.holdout is None for one in Store(store)} == {
+        "brain-0001": True,
+        "brain-0002": False,
+        "brain-0003": False,
+    }
+    run = tmp_path / "run"
+    said = done("train", "default", f"data.target.path={store}", f"output={run}", *TINY).err
+    assert "data.target: 2 of 6 slices are full and left out, as nothing of them is hidden" in said
+    how = ("mask=lines", "acceleration=2", "acs=12")
+    said = done("prepare", both, *how, "-o", tmp_path / "masked").err
+    assert "mask=lines is of the full slices; 4 were accelerated and stay as they are" in said
+    from_files = Source(path=str(both), mask="lines", acceleration=2, acs=12)
+    pairs = zip(Store(tmp_path / "masked"), dataset(from_files, Role.TARGET), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+
+
+def test_a_full_disk_is_one_line_that_names_a_path(undersampled: Path, tmp_path: Path) -> None:
+    store, command = tmp_path / "store.zarr", ("-m", "noref.cli", "prepare", str(undersampled), "--jobs", "1")
+    ended = subprocess.run(
+        ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", sys.executable, *command, "-o", str(store)],
+        env={**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"noref: {tmp_path}: cannot be written (File too large)" in ended.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

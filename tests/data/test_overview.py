@@ -37,13 +37,45 @@ def test_alike_slices_share_a_line(tmp_path: Path) -> None:
         *slices("b", 2, (32, 24), 2, 5),
         *slices("c", 1, (40, 24), 4, 9),
     ]
-    head, first, second, done = summary(open_store(str(stored(tmp_path / "s", scans)))).splitlines()
+    head, first, second, done, noise = summary(open_store(str(stored(tmp_path / "s", scans)))).splitlines()
     assert head.split() == ["matrix", "coils", "sets", "volumes", "slices", "full", "R", "held", "out"]
     assert first.split()[:7] == ["32×24", "2", "1", "2", "5", "0", "2.0"]
     assert second.split()[:7] == ["40×24", "4", "1", "1", "1", "0", "2.0"]
     assert first.split()[-1] == second.split()[-1] == "%"
     assert 0 < float(second.split()[-2]) < 10
     assert done == "targets; coil maps by espirit, not whitened"
+    assert noise == "noise: border of k-space in 3 of 3 volumes looked at"
+
+
+def test_what_was_recognised_is_said(tmp_path: Path) -> None:
+    covariance = torch.eye(2, dtype=torch.complex64)
+    told, border = (slices(name, 1, (64, 48), 2, seed)[0] for name, seed in (("told", 0), ("border", 5)))
+    padding, late = torch.zeros_like(border.mask), torch.ones_like(border.mask)
+    padding[:6] = True
+    late[:, :12] = False
+    border = replace(border.undersampled(~padding), padding=padding)
+    scans = [replace(told.undersampled(late), noise_cov=covariance), border]
+    store = open_store(str(stored(tmp_path / "s", scans, whiten=True, maps="acs")))
+    *_, done, noise, found = summary(store).splitlines()
+    assert done == "targets; coil maps by acs, whitened"
+    assert noise == "noise: noise scans in 1, border of k-space in 1 of 2 volumes looked at"
+    assert found == "recognised: partial echo in 1, padding in 1 of 2 volumes looked at"
+    assert {one.header.whitened_by for one in store} == {"noise scans", "border of k-space"}
+
+
+def test_full_scans_beside_accelerated_ones_are_said(tmp_path: Path) -> None:
+    full = replace(scan((32, 24), 2, 3), id="full/full/000")
+    store = open_store(str(stored(tmp_path / "a", [full, *slices("b", 2, (32, 24), 2, 5)])))
+    assert "nothing is held out of 1 full slices, which have a reference" in summary(store)
+    assert [one.holdout is None for one in store] == [True, False, False]
+    assert [one.reference is None for one in store] == [False, True, True]
+    masked = stored(
+        tmp_path / "b", [full, *slices("b", 2, (32, 24), 2, 5)], mask="lines", acceleration=2, acs=8
+    )
+    store = open_store(str(masked))
+    assert "mask=lines is of the full slices; 2 were accelerated and stay as they are" in summary(store)
+    assert all(one.holdout is not None for one in store)
+    assert not bool(store[0].mask.all())
 
 
 def test_what_is_not_raw_is_told(tmp_path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import platform
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from threading import Barrier
 
 import fsspec
 import pytest
@@ -23,7 +28,7 @@ from noref.data.dataset import Dataset, volume_of
 from noref.data.prepare import Preparation
 from noref.data.storage import Storage
 from noref.data.store import VERSION, Store, is_store, storage_at
-from noref.data.storing import begin_store, finish_store, write_store, write_volume
+from noref.data.storing import Written, abandon_store, begin_store, finish_store, write_store, write_volume
 from noref.errors import NorefError
 from noref.scan import Role, Scan
 
@@ -106,6 +111,88 @@ def test_objects_are_what_was_written_last(place: str) -> None:
     storage.remove("a")
     storage.remove("a")
     assert below(place) == []
+
+
+def test_an_object_is_created_once(place: str) -> None:
+    storage = storage_at(place)
+    assert storage.listed("a") == []
+    assert storage.create("a/one.json", b"first")
+    assert not storage.create("a/one.json", b"second")
+    assert storage.read("a/one.json") == b"first"
+    assert storage.create("a/two.json", b"two")
+    assert storage.listed("a") == ["one.json", "two.json"]
+
+
+def test_several_begin_the_same_store(place: str) -> None:
+    made = of_two_volumes()
+
+    def begin(_: int) -> str:
+        return begin_store(storage_at(place), made.how, made.role, made.ids)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(begin, range(4)))) == 1
+
+
+def test_one_of_which_nothing_is_there_is_begun_anew(place: str) -> None:
+    made = of_two_volumes()
+    other = Preparation(seed=7)
+    first = begin_store(storage_at(place), other, made.role, made.ids)
+
+    def begin(_: int) -> str:
+        return begin_store(storage_at(place), made.how, made.role, made.ids)
+
+    with ThreadPoolExecutor(4) as pool:
+        (stamp,) = set(pool.map(begin, range(4)))
+    assert stamp != first
+    with pytest.raises(NorefError, match="begun anew by another call"):
+        write_volume(storage_at(place), first, 0, [made.prepared(0)], {})
+    go_on(storage_at(place), made, [])
+    assert Store(place).how == made.how
+    assert not [name for name in below(place) if "parts" in name]
+
+
+def test_one_of_which_something_is_there_is_kept(place: str) -> None:
+    made = of_two_volumes()
+    stamp = begin_store(storage_at(place), made.how, made.role, made.ids)
+    write_volume(storage_at(place), stamp, 1, map(made.prepared, (3, 4)), {})
+    before = below(place)
+    abandon_store(storage_at(place), stamp)
+    with pytest.raises(NorefError, match="begun with other scans or settings"):
+        begin_store(storage_at(place), Preparation(seed=7), made.role, made.ids)
+    assert below(place) == before
+
+
+def test_a_store_of_which_nothing_is_there_can_be_left(place: str) -> None:
+    made = of_two_volumes()
+    stamp = begin_store(storage_at(place), made.how, made.role, made.ids)
+    assert write_volume(storage_at(place), stamp, 0, [], {}) == []
+    abandon_store(storage_at(place), "another")
+    assert below(place)
+    abandon_store(storage_at(place), stamp)
+    assert below(place) == []
+    assert place.startswith("s3") or not Path(place).exists()
+
+
+def test_two_that_write_the_same_volume_do_no_harm(place: str) -> None:
+    made = of_two_volumes()
+    stamp = begin_store(storage_at(place), made.how, made.role, made.ids)
+    together = Barrier(2)
+
+    def write(_: int) -> list[Written]:
+        def scans() -> Iterator[Scan]:
+            for index in range(3):
+                together.wait(60)
+                yield made.prepared(index)
+            together.wait(60)
+
+        return write_volume(storage_at(place), stamp, 0, scans(), {})
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(write, range(2))
+    assert one == other
+    go_on(storage_at(place), made, asked := [])
+    assert asked == made.ids[3:]
+    assert all(differing(made[index], read) == [] for index, read in enumerate(Store(place)))
 
 
 def test_other_processes_read_it_too(place: str) -> None:
@@ -267,10 +354,19 @@ def test_it_goes_on_from_wherever_it_was_cut(place: str, monkeypatch: pytest.Mon
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     made, place = of_two_volumes(), tmp_path / "store.zarr"
     begin_store(storage_at(place), made.how, made.role, made.ids)
-    left = ["zarr.0.partial", "scans/zarr.1.partial", "scans/000000/c/0/0.2.partial", "scans/.part-3-x"]
-    for name in left:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine = f".part-{dead.pid}.1@{platform.node()}@000000"
+    for name in (
+        "zarr.0.partial",
+        "scans/zarr.1.partial",
+        f"scans/{mine}/c/0/0.2.partial",
+        "scans/.part-3-x",
+    ):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(b"half")
+        # Zarr's do not say whose they are.
+        os.utime(place / name, (0, 0))
     go_on(storage_at(place), made, [])
     stored(tmp_path / "other.zarr", made)
     assert below(str(place)) == below(str(tmp_path / "other.zarr"))

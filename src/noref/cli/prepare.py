@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from noref.cli.sources import divided, named_paths, source
 from noref.data.overview import SHEET, summary
+from noref.data.shard import Shard
 from noref.errors import NorefError
 from noref.preparing import prepare as write
 from noref.training import Interrupted
@@ -26,18 +28,45 @@ def prepare(
             "--output", "-o", help="A new folder, or one left unfinished; NAME.zarr or a URL for a Zarr."
         ),
     ],
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes of this machine; as many as it has cores, and no more than volumes."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="K/N: only the K-th of N shares of the volumes; a task of SLURM knows its own."),
+    ] = None,
 ) -> None:
-    """Prepare raw files for training: maps, Γ and scale, once; torchrun shares out their volumes."""
+    """Prepare raw files for training: maps, Γ and scale, once; by several processes, on any machines."""
     paths, settings = named_paths(*divided(inputs))
     if not paths:
         raise NorefError("no files to prepare; name them, such as scans/*.h5")
+    share = share_of(shard)
     try:
-        store = write(source(paths, settings), output)
+        store = write(source(paths, settings), output, jobs=jobs, shard=share)
     except Interrupted as stopped:
         if speaks():
             print(f"noref: {stopped}", file=sys.stderr)
         raise typer.Exit(130) from None
-    if speaks():
+    if store is None and share is not None:
+        print(
+            f"noref: {output}: share {share.index + 1} of {share.number} is there, others are not; whichever "
+            "process ends last makes it whole, or the same command with --shard 1/1",
+            file=sys.stderr,
+        )
+    elif store is not None and speaks():
         told = f"{summary(store)}\npictures: {store.path}/{SHEET}"
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(told)
         print(store.path)
+
+
+def share_of(given: str | None) -> Shard | None:
+    """The share that `K/N` names, or else the one that SLURM gives to its task; None if that is all."""
+    if given is not None:
+        share = Shard.of(given)
+    else:
+        # What torchrun started, or a script as if it had, meets and shares out by itself.
+        share = Shard(0, 1) if "WORLD_SIZE" in os.environ else Shard.of_slurm(os.environ)
+    return share if share.number > 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -80,9 +81,9 @@ def whitened(scan: Scan) -> Scan:
         NorefError: if the covariance is singular or of other coils, or there is none and too little of the
             border was sampled to estimate it.
     """
-    covariance = scan.noise_cov
+    covariance, found = scan.noise_cov, "noise scans"
     if covariance is None:
-        covariance = _estimated(scan)
+        covariance, found = _estimated(scan)
     if len(covariance) != scan.coils:
         raise NorefError(
             f"{scan.id}: noise of {len(covariance)} channels cannot whiten {scan.coils} coils; give the "
@@ -94,14 +95,15 @@ def whitened(scan: Scan) -> Scan:
         raise NorefError(
             f"{scan.id}: {error}, as a channel is dead or a mixture of others; set whiten=false"
         ) from None
-    return mixed(scan, mixing, mixing, torch.eye(scan.coils, dtype=torch.complex64))
+    white = mixed(scan, mixing, mixing, torch.eye(scan.coils, dtype=torch.complex64))
+    return replace(white, header=replace(scan.header, whitened_by=found))
 
 
-def _estimated(scan: Scan) -> Tensor:
+def _estimated(scan: Scan) -> tuple[Tensor, str]:
     chosen, found = (None, "it was sampled off the Cartesian grid")
     if scan.trajectory is None:
         needed = max(MIN_SAMPLES, SAMPLES_PER_COIL * scan.coils)
         chosen, found = noise_region(scan.shape, scan.allowed, needed)
     if chosen is None:
         raise NorefError(f"{scan.id}: without a noise scan, and {found}; set whiten=false")
-    return noise_covariance(scan.kspace[:, chosen])
+    return noise_covariance(scan.kspace[:, chosen]), f"{found} of k-space"

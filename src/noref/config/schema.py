@@ -18,8 +18,10 @@ class Source(Preparation):
 
     Attributes:
         path: a file, a folder, a pattern, or a list of these.
-        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`; or `cmrxrecon`.
-        key: the variable in `.npz` and `.mat` files, the measurement in twix files.
+        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`; or `cmrxrecon`. By
+            patterns of file names where they differ, such as `{"low*": "kx,ky"}`. Files that say themselves
+            what they hold are read without, where there are others.
+        key: the variable in `.npz` and `.mat` files, the measurement in twix files; likewise.
         domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
         averages: `mean`, or `apart`: the averages of ISMRMRD and twix files as scans of their own.
         trajectory: of samples off the Cartesian grid: a file, or `radial` or `golden` for full spokes.
@@ -33,8 +35,8 @@ class Source(Preparation):
     """
 
     path: str | list[str]
-    axes: str | None = None
-    key: str | None = None
+    axes: str | dict[str, str] | None = None
+    key: str | dict[str, str] | None = None
     domain: Domain = "kspace"
     averages: Averages = "mean"
     trajectory: str | None = None

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from noref.data.oversampling import without_oversampling
 from noref.data.packed import PackedMasks, packed, unpacked
-from noref.data.prepare import Preparation, fully_sampled, prepare, undersample
+from noref.data.prepare import (
+    Preparation,
+    can_be_undersampled,
+    fully_sampled,
+    prepare,
+    shown_whole,
+    undersample,
+)
 from noref.errors import NorefError
 from noref.sampling.density import sampling_density
 from noref.sampling.holdout import hold_out
@@ -112,6 +119,8 @@ def densities(survey: Iterable[Seen]) -> dict[Shape, Tensor]:
     """The probability with which Ω∖Γ holds each sample, float32 `(ky, kx)`, by matrix."""
     found = {}
     for shape, alike in by_shape(survey).items():
+        # Beside accelerated scans, full ones say nothing of how those were sampled.
+        alike = [seen for seen in alike if not seen.whole] or alike
         # Slices of one acquisition share their Ω, whatever Γ was taken from each.
         draws = {seen.mask for seen in alike}
         padding = torch.stack([unpacked(mask) for mask in {seen.padding for seen in alike}]).all(0)
@@ -153,6 +162,7 @@ class Dataset(Sequence[Scan]):
         self.slices, self.how, self.role = slices, how, role
         self._budget = int(cache_gb * 2**30)
         self._cache: dict[int, Scan] = {}
+        self._known: dict[bool, bool] = {}
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -160,6 +170,29 @@ class Dataset(Sequence[Scan]):
     def _raw(self, index: int) -> Scan:
         scan = replace(self.slices[index], role=self.role)
         return without_oversampling(scan) if self.how.oversampling == "remove" else scan
+
+    def _how(self, scan: Scan) -> Preparation:
+        """What is done to a scan as it was read: not to all the same where full and accelerated ones mix.
+
+        A mask is for the full ones; Γ is not of those that are shown whole, which have a reference.
+        """
+        how = self.how
+        if how.mask == "acquired":
+            gamma = self.role is Role.TARGET and how.holdout > 0
+            if gamma and shown_whole(scan) and not self._alike(full=True):
+                return how.model_copy(update={"holdout": 0.0})
+        elif not can_be_undersampled(scan, how) and not self._alike(full=False):
+            return how.model_copy(update={"mask": "acquired"})
+        return how
+
+    def _alike(self, full: bool) -> bool:
+        """Whether all volumes are full, or all accelerated, as their first slices are."""
+        if full not in self._known:
+            names = [volume_of(name) for name in getattr(self.slices, "ids", [])]
+            firsts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+            each = (fully_sampled(self._raw(index)) for index in firsts or range(len(self)))
+            self._known[full] = all(one is full for one in each)
+        return self._known[full]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -176,6 +209,16 @@ class Dataset(Sequence[Scan]):
     def volumes(self) -> set[str]:
         """`subject/scan` of every slice."""
         return {volume_of(name) for name in self.ids}
+
+    @property
+    def survey(self) -> Sequence[Seen]:
+        """What is known of every scan without its k-space."""
+        return self._survey
+
+    @property
+    def held_out(self) -> list[int]:
+        """Which scans have a Γ."""
+        return [index for index, seen in enumerate(self._survey) if seen.mask != seen.allowed]
 
     @property
     def references(self) -> int:
@@ -203,9 +246,11 @@ class Dataset(Sequence[Scan]):
         """What is known of every scan without the cost of maps."""
         survey, once = [], dict[bytes, bytes]()
         for index in range(len(self)):
-            scan = undersample(self._raw(index), self.how)
-            if self.role is Role.TARGET and self.how.holdout > 0:
-                scan = hold_out(scan, self.how.holdout, self.how.seed)
+            raw = self._raw(index)
+            how = self._how(raw)
+            scan = undersample(raw, how)
+            if self.role is Role.TARGET and how.holdout > 0:
+                scan = hold_out(scan, how.holdout, how.seed)
             seen = Seen.of(scan, once)
             coils = min(scan.coils, self.how.coils or scan.coils)
             sets = self.how.sets if scan.maps is None and coils > 1 else seen.bucket[0]
@@ -219,7 +264,8 @@ class Dataset(Sequence[Scan]):
     def prepared(self, index: int, epoch: int | None = None) -> Scan:
         """One scan as `scan` gives it, but for the density, which needs a look at all of them."""
         with _one_thread():
-            return prepare(self._raw(index), self.how, epoch)
+            raw = self._raw(index)
+            return prepare(raw, self._how(raw), epoch)
 
     def scan(self, index: int, epoch: int | None = None) -> Scan:
         """One prepared scan; `epoch` draws the Ω of proxies that are undersampled anew each epoch."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import mmap
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noref.data.record import ALIGNED, put
-from noref.data.storage import Place, Put, Storage
-from noref.files import check_free, sweep, whole
+from noref.data.storage import OBJECTS, Place, Put, Storage
+from noref.files import check_free, created, is_temporary, sweep, whole
 from noref.scan import Scan
 
 
@@ -42,6 +42,17 @@ class Folder(Storage):
         with whole(self.folder / name) as temporary:
             temporary.write_bytes(content)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes a file unless there is one."""
+        return created(self.folder / name, content)
+
+    def listed(self, name: str) -> list[str]:
+        """Names in a folder."""
+        try:
+            return sorted(path.name for path in (self.folder / name).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def remove(self, name: str) -> None:
         """Removes a file, or a folder."""
         path = self.folder / name
@@ -51,12 +62,21 @@ class Folder(Storage):
             path.unlink(missing_ok=True)
 
     def check_free(self) -> None:
-        """Refuses a folder that holds anything."""
-        check_free(self.folder)
+        """Refuses a folder that holds anything but files under temporary names."""
+        if not self.folder.is_dir() or not all(map(is_temporary, self.listed(""))):
+            check_free(self.folder)
 
     def sweep(self) -> None:
-        """Removes files under temporary names."""
+        """Removes files under temporary names of processes that are gone."""
         sweep(self.folder)
+
+    def clear(self) -> None:
+        """Removes a store's files, and the folder if nothing else is in it."""
+        for name in OBJECTS:
+            self.remove(name)
+        if not self.listed(""):
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def volume_name(self, number: int) -> str:
         """The file of a volume."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import groupby
 
 import numpy as np
@@ -9,11 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from noref.data.dataset import Seen, raw_labels, volume_of
+from noref.data.noise import noise_power
 from noref.data.packed import unpacked
+from noref.data.recognised import recognised
 from noref.data.shown import cropped, magnitude
 from noref.data.store import Store
 from noref.formats import png
-from noref.scan import Scan, encoding_of
+from noref.scan import Role, Scan, encoding_of
 
 SHEET = "contact.png"
 """The picture's file in a store."""
@@ -53,13 +56,45 @@ def summary(store: Store) -> str:
     done += ["read-out oversampling removed"] if how.oversampling == "remove" else []
     rows.append(f"{store.role}s; {', '.join(done)}")
     rows += raw_labels(store.survey)
-    looked_at = [store[index].header.filled_lines > 0 for index in _middles(store)]
-    if any(looked_at):
+    rows += _unlike(store)
+    looked_at = [store[index] for index in _middles(store)]
+    of = f"of {len(looked_at)} volumes looked at"
+    sources = Counter(map(_noise_of, looked_at))
+    rows.append(f"noise: {', '.join(f'{source} in {n}' for source, n in sources.most_common())} {of}")
+    shown = Counter(name for scan in looked_at for name in recognised(scan))
+    if shown:
+        rows.append(f"recognised: {', '.join(f'{name} in {n}' for name, n in shown.most_common())} {of}")
+    filled = sum(scan.header.filled_lines > 0 for scan in looked_at)
+    if filled:
         rows.append(
-            f"in {sum(looked_at)} of {len(looked_at)} volumes looked at, lines were left out that parallel "
-            "imaging seems to have computed; acquired=all believes them"
+            f"in {filled} {of}, lines were left out that parallel imaging seems to have computed; "
+            "acquired=all believes them"
         )
     return "\n".join(rows)
+
+
+def _noise_of(scan: Scan) -> str:
+    """Where the noise of a scan was found."""
+    if scan.header.whitened_by:
+        return scan.header.whitened_by
+    power, found = noise_power(scan)
+    if power is None:
+        return f"unknown ({found})"
+    return f"{found} of k-space" if found in ("corners", "border") else found
+
+
+def _unlike(store: Store) -> list[str]:
+    """What was not done to all scans alike, where full and accelerated ones mix."""
+    whole = sum(seen.whole and seen.mask == seen.allowed for seen in store.survey)
+    if store.how.mask != "acquired":
+        kept = sum(not seen.full for seen in store.survey)
+        if 0 < kept < len(store.survey):
+            return [
+                f"mask={store.how.mask} is of the full slices; {kept} were accelerated and stay as they are"
+            ]
+    elif 0 < whole < len(store.survey) and store.role is Role.TARGET and store.how.holdout > 0:
+        return [f"nothing is held out of {whole} full slices, which have a reference"]
+    return []
 
 
 def contact_sheet(store: Store) -> None:

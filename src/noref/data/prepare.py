@@ -20,7 +20,7 @@ from noref.errors import NorefError
 from noref.physics import compensation
 from noref.sampling.density import ring_density
 from noref.sampling.holdout import acs_mask, hold_out
-from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask, mask_from_file
+from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask, mask_from_file, read_mask
 from noref.scan import Role, Scan, coil_maps, encoding_of, full_readouts
 from noref.seeding import Key
 
@@ -36,7 +36,7 @@ class Preparation(BaseModel):
 
     Attributes:
         mask: Ω: `acquired` (as the file has it), a kind of `sampling.masks`, or the path of a `.npy` mask, to
-            undersample a full scan retrospectively.
+            undersample a full scan retrospectively; what was accelerated beside full ones stays as it is.
         acceleration: R of a retrospective mask, the ACS counted; of some the spacing, see `sampling.masks`.
         acs: its calibration lines, or their share of the matrix if below 1. Off the Cartesian grid there are
             none: kinds of lines choose among the read-outs.
@@ -47,7 +47,8 @@ class Preparation(BaseModel):
         whiten: by the noise scan or, without one, by the border of k-space: noise of power 1 in every coil.
         coils: compress to so many virtual coils scans that have more; None keeps all.
         compression: `svd`, or `geometric`, which keeps more with as many where read-outs are whole.
-        holdout: share of the samples outside the ACS that becomes Γ; targets only.
+        holdout: share of the samples outside the ACS that becomes Γ; targets only, and of full scans beside
+            accelerated ones none, which have a reference.
         redraw: draw Ω anew each epoch; proxies only, a target's Ω is fixed for life.
         seed: of the data set: fixes Ω and Γ, whatever the training seed.
     """
@@ -69,6 +70,18 @@ class Preparation(BaseModel):
     seed: int = 0
 
 
+def check_mask(how: Preparation) -> None:
+    """Refuses a mask that there is none of, before any scan is read.
+
+    Raises:
+        NorefError: if its kind is unknown, or its file cannot be read.
+    """
+    if how.mask.endswith(".npy"):
+        read_mask(Path(how.mask))
+    elif how.mask != "acquired" and how.mask not in MASKS:
+        raise NorefError(f"mask {how.mask!r} is unknown; give acquired, {', '.join(MASKS)}, or a .npy file")
+
+
 def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     """The scan with its Ω. Nothing is erased: `Scan.as_target` does that.
 
@@ -77,18 +90,8 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
     """
     if how.mask == "acquired":
         return scan
-    if scan.trajectory is not None and how.mask in IN_POINTS:
-        raise NorefError(f"{scan.id}: mask {how.mask}: off the Cartesian grid only read-outs; use mask=lines")
-    if how.mask in MASKS:
-        key = Key(how.seed, scan.id, "mask", epoch if how.redraw and scan.role is Role.PROXY else None)
-        acs, part = _acs(scan, how), how.partial_fourier
-        mask = acquisition_mask(how.mask, scan.shape, how.acceleration, acs, key, part)
-    elif how.mask.endswith(".npy"):
-        mask = mask_from_file(Path(how.mask), scan.shape)
-    else:
-        raise NorefError(f"mask {how.mask!r} is unknown; give acquired, {', '.join(MASKS)}, or a .npy file")
-    known = scan.measured if scan.padding is None else scan.measured | scan.padding
-    if bool((mask & ~known).any()):
+    mask = _asked_mask(scan, how, epoch)
+    if not _was_measured(scan, mask):
         believed = (
             ", or acquired=all to believe lines that seem filled in" if scan.header.filled_lines else ""
         )
@@ -97,6 +100,31 @@ def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
             f"use mask=acquired{believed}"
         )
     return replace(scan, mask=mask & scan.measured)
+
+
+def can_be_undersampled(scan: Scan, how: Preparation) -> bool:
+    """Whether all that a mask asks for was measured.
+
+    Raises:
+        NorefError: as `undersample` does, but for what was not.
+    """
+    return how.mask == "acquired" or _was_measured(scan, _asked_mask(scan, how, None))
+
+
+def _asked_mask(scan: Scan, how: Preparation, epoch: int | None) -> Tensor:
+    if scan.trajectory is not None and how.mask in IN_POINTS:
+        raise NorefError(f"{scan.id}: mask {how.mask}: off the Cartesian grid only read-outs; use mask=lines")
+    check_mask(how)
+    if how.mask not in MASKS:
+        return mask_from_file(Path(how.mask), scan.shape)
+    key = Key(how.seed, scan.id, "mask", epoch if how.redraw and scan.role is Role.PROXY else None)
+    acs, part = _acs(scan, how), how.partial_fourier
+    return acquisition_mask(how.mask, scan.shape, how.acceleration, acs, key, part)
+
+
+def _was_measured(scan: Scan, mask: Tensor) -> bool:
+    known = scan.measured if scan.padding is None else scan.measured | scan.padding
+    return not bool((mask & ~known).any())
 
 
 def _acs(scan: Scan, how: Preparation) -> float:
@@ -163,6 +191,12 @@ def _turn(steps: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """`exp(2πi · steps / size)` of whole numbers."""
     angles = (steps % size).to(torch.float64) * (2 * torch.pi / size)
     return torch.polar(torch.ones_like(angles), angles).to(dtype)
+
+
+def shown_whole(scan: Scan) -> bool:
+    """Whether Ω is all of the Cartesian grid, but for the padding."""
+    shown = scan.mask if scan.padding is None else scan.mask | scan.padding
+    return scan.trajectory is None and bool(shown.all())
 
 
 def scale_of(scan: Scan) -> complex:

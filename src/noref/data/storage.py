@@ -20,6 +20,13 @@ from noref.scan import Scan
 Place = tuple[int, int, int]
 """Of a record: its volume's number, where in the volume it begins, and its length in bytes."""
 
+MANIFEST, INDEX, UNFINISHED, PARTS = "store.json", "index.npz", "preparing.json", "parts"
+"""Objects of a store: of a finished one, and what stands in the place of `MANIFEST` before, and below which
+lies what is known of each volume's scans."""
+
+OBJECTS = ("scans", PARTS, INDEX, "zarr.json", MANIFEST, UNFINISHED)
+"""All there are, in the order in which a store is cleared away: until the last it is an unfinished one."""
+
 Put = Callable[[Scan], Place]
 """Writes one scan of a volume, after those before it."""
 
@@ -50,12 +57,20 @@ class Storage(ABC):
         """Writes an object: afterwards it is whole, or what it was."""
 
     @abstractmethod
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes an object unless there is one: of several processes that try at once, one succeeds."""
+
+    @abstractmethod
+    def listed(self, name: str) -> list[str]:
+        """Names of what lies directly below a name, without it; none if there is nothing."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Removes an object, or all whose names begin with `name/`; does nothing if there are none."""
 
     @abstractmethod
     def check_free(self) -> None:
-        """Refuses a place that holds anything.
+        """Refuses a place that holds anything, but for what processes are about to begin a store with.
 
         Raises:
             NorefError: naming it.
@@ -63,7 +78,11 @@ class Storage(ABC):
 
     @abstractmethod
     def sweep(self) -> None:
-        """Removes what killed processes left of what they were writing."""
+        """Removes what killed processes left of what they were writing, and nothing of those that live."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Removes a store, finished or not, and its folder if nothing else is in it."""
 
     @abstractmethod
     def volume_name(self, number: int) -> str:

@@ -27,7 +27,7 @@ from noref.data.files import subject_of
 from noref.data.folder import Folder
 from noref.data.prepare import Preparation
 from noref.data.record import get
-from noref.data.storage import Storage
+from noref.data.storage import INDEX, MANIFEST, UNFINISHED, Storage
 from noref.data.zarr import SUFFIX, ZarrFolder, ZarrObjects
 from noref.errors import NorefError
 from noref.formats.base import OnDemand, damaged
@@ -35,9 +35,6 @@ from noref.scan import Role, Scan
 
 VERSION = 3
 """Of the layout."""
-
-MANIFEST, INDEX, UNFINISHED = "store.json", "index.npz", "preparing.json"
-"""Objects of a store, and the one in whose place `MANIFEST` is not written yet."""
 
 
 def storage_at(path: Path | str) -> Storage:

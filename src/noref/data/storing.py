@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,14 +20,19 @@ from torch import Tensor
 from noref.data.dataset import Seen, densities, volume_of
 from noref.data.prepare import Preparation
 from noref.data.record import ALIGNED
-from noref.data.storage import Place, Storage
-from noref.data.store import INDEX, MANIFEST, UNFINISHED, VERSION, arrays_of, storage_at, survey_of
+from noref.data.storage import INDEX, MANIFEST, PARTS, UNFINISHED, Place, Storage
+from noref.data.store import VERSION, arrays_of, storage_at, survey_of
 from noref.errors import NorefError
+from noref.files import is_temporary
 from noref.scan import Role, Scan
 from noref.version import __version__
 
-PARTS = "parts"
-"""Below which lies, of a store that is not finished, what is known of each volume's scans."""
+PATIENCE = 30.0
+"""Seconds that a process waits for another one to begin a store anew."""
+
+
+class _Nothing(Exception):
+    """A volume of no scans."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ def write_store(path: Path | str, scans: Iterable[Scan], how: Preparation, role:
 def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[str] = ()) -> str:
     """The stamp of a new store, or of one that was begun by the same call and not finished.
 
+    Several processes may begin the same store at once. One that was begun by another call is begun anew if
+    none of its volumes is finished.
+
     Args:
         storage: new, empty, or of that store.
         how: its scans are prepared.
@@ -80,24 +90,85 @@ def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[st
         "preparation": _settings(how),
         "scans": hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest(),
     }
-    if ids and storage.has(UNFINISHED) and not storage.has(MANIFEST):
-        try:
-            before = json.loads(storage.read(UNFINISHED))
-            stamp = str(before.pop("stamp"))
-        except (OSError, ValueError, KeyError, AttributeError):
-            raise NorefError(
-                f"{storage.path}/{UNFINISHED}: damaged; remove {storage.path} and prepare the scans again"
-            ) from None
-        if before != begun:
-            raise NorefError(
-                f"{storage.path}: begun with other scans or settings; give those, or another output"
-            )
-        storage.sweep()
+    if ids and _is_begun(storage):
+        return _joined(storage, begun)
+    try:
+        storage.check_free()
+    except NorefError:
+        # Another process may have begun it in between.
+        if ids and _is_begun(storage):
+            return _joined(storage, begun)
+        raise
+    stamp = secrets.token_hex(ALIGNED // 2)
+    if storage.create(UNFINISHED, _json({"stamp": stamp, **begun})):
         return stamp
-    storage.check_free()
+    return _joined(storage, begun)
+
+
+def _is_begun(storage: Storage) -> bool:
+    return storage.has(UNFINISHED) and not storage.has(MANIFEST)
+
+
+def _joined(storage: Storage, begun: dict[str, Any]) -> str:
+    """The stamp of a store that is not finished, if it was begun like this, or none of it is there yet."""
+    stamp, before = _begun(storage)
+    if before != begun and (_any_volume(storage, stamp) or _is_written(storage)):
+        raise NorefError(
+            f"{storage.path}: begun with other scans or settings; give those, another output, or remove it"
+        )
+    storage.sweep()
+    return stamp if before == begun else _anew(storage, stamp, begun)
+
+
+def _begun(storage: Storage) -> tuple[str, dict[str, Any]]:
+    """The stamp of a store that is not finished, and what it is made of."""
+    try:
+        begun = json.loads(storage.read(UNFINISHED))
+        return str(begun.pop("stamp")), begun
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise NorefError(
+            f"{storage.path}/{UNFINISHED}: damaged; remove {storage.path} and prepare the scans again"
+        ) from None
+
+
+def _any_volume(storage: Storage, stamp: str) -> bool:
+    """Whether a volume of a store is finished."""
+    parts = (Path(name) for name in storage.listed(PARTS))
+    return any(storage.has_volume(int(part.stem), stamp) for part in parts if part.suffix == ".npz")
+
+
+def _is_written(storage: Storage) -> bool:
+    """Whether a process that lives is writing a volume, as far as can be told."""
+    storage.sweep()
+    return any(map(is_temporary, storage.listed("scans")))
+
+
+def _anew(storage: Storage, before: str, begun: dict[str, Any]) -> str:
+    """The stamp of a store that takes the place of one of which nothing is there."""
+    claim = f"{PARTS}/{before}"
+    if not storage.create(claim, b""):
+        # Of several processes that come to this at once, the others join the first, unless it died here.
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if _is_begun(storage) and _begun(storage)[0] != before:
+                return _joined(storage, begun)
+            time.sleep(0.1)
+    storage.remove("scans")
     stamp = secrets.token_hex(ALIGNED // 2)
     storage.write(UNFINISHED, _json({"stamp": stamp, **begun}))
     return stamp
+
+
+def abandon_store(storage: Storage, stamp: str) -> None:
+    """Leaves nothing of a store that was begun, unless a volume is finished, or another process goes on.
+
+    Args:
+        storage: of the store.
+        stamp: from `begin_store`.
+    """
+    mine = _is_begun(storage) and _begun(storage)[0] == stamp
+    if mine and not (_any_volume(storage, stamp) or _is_written(storage)):
+        storage.clear()
 
 
 def write_volume(
@@ -105,23 +176,58 @@ def write_volume(
 ) -> list[Written]:
     """Writes one volume of a store, unless it is there already: then its scans are not asked for.
 
+    Several processes may write the same one: the last replaces what is the same. Of a volume of no scans it
+    is written down that there are none.
+
     Args:
         storage: of the store.
         stamp: from `begin_store`.
         number: of the volume, from 0.
         scans: prepared.
         once: masks that were seen already, which are not kept again.
+
+    Raises:
+        NorefError: if the storage refuses, or the store was begun anew in between.
     """
-    part = f"{PARTS}/{number:06d}.npz"
-    if storage.has_volume(number, stamp) and storage.has(part):
-        return _there(storage.read(part), once)
+    if storage.has_volume(number, stamp) and storage.has(_part(number)):
+        return _there(storage.read(_part(number)), once)
     written: list[Written] = []
-    with storage.volume(number, stamp) as add:
+    with suppress(_Nothing), storage.volume(number, stamp) as add:
         for scan in scans:
             written.append(Written(Seen.of(scan, once), add(scan)))
+        if _is_begun(storage) and _begun(storage)[0] != stamp:
+            raise NorefError(f"{storage.path}: begun anew by another call; name another output for this one")
         # Before the volume: one that is there is not looked at again.
-        storage.write(part, _index(written))
+        storage.write(_part(number), _index(written))
+        if not written:
+            raise _Nothing
     return written
+
+
+def _part(number: int) -> str:
+    return f"{PARTS}/{number:06d}.npz"
+
+
+def written_store(storage: Storage, stamp: str, volumes: int) -> list[Written] | None:
+    """The scans of all volumes of a store that is not finished; None unless all are there.
+
+    Args:
+        storage: of the store.
+        stamp: from `begin_store`.
+        volumes: of how many.
+    """
+    found, once = list[Written](), dict[bytes, bytes]()
+    for number in range(volumes):
+        if not storage.has(_part(number)):
+            return None
+        try:
+            scans = _there(storage.read(_part(number)), once)
+        except FileNotFoundError:  # another process has finished it
+            return None
+        if scans and not storage.has_volume(number, stamp):
+            return None
+        found += scans
+    return found
 
 
 def finish_store(

@@ -8,6 +8,7 @@ as an attribute once all of its chunks are written.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 
 from noref.data.folder import Folder
 from noref.data.record import ALIGNED, put
-from noref.data.storage import Place, Put, Storage
+from noref.data.storage import OBJECTS, Place, Put, Storage
 from noref.errors import NorefError
-from noref.files import flush, writing
+from noref.files import beside, flush, is_recent, writing
 from noref.scan import Scan
 
 if TYPE_CHECKING:
@@ -67,21 +68,21 @@ class ZarrVolumes(Storage):
 
     def has_volume(self, number: int, stamp: str) -> bool:
         """Whether there is an array, and it bears a stamp."""
-        try:
-            array = _module().open_array(self._zarr(), path=self.volume_name(number), mode="r")
-        # Of an array in whose place there is nothing, or a half of its metadata.
-        except (FileNotFoundError, ValueError):
-            return False
-        if "stamp" not in array.attrs:
-            return False
-        self.checked(number, str(array.attrs["stamp"]).encode(), stamp)
-        return True
+        found = self._stamp(self.volume_name(number))
+        if found is not None:
+            self.checked(number, found.encode(), stamp)
+        return found is not None
+
+    def _stamp(self, name: str) -> str | None:
+        """The stamp of an array that is whole."""
+        array = self._begun(name, "r")
+        return None if array is None or "stamp" not in array.attrs else str(array.attrs["stamp"])
 
     @contextmanager
     def volume(self, number: int, stamp: str) -> Iterator[Put]:
         """Writes a volume's array."""
         # All chunks of an array are as long as its longest record, which is known at the end.
-        with tempfile.TemporaryFile() as file:
+        with writing(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
             ends = [0]
 
             def add(scan: Scan) -> Place:
@@ -91,20 +92,42 @@ class ZarrVolumes(Storage):
                 return number, len(ends) - 2, ends[-1] - ends[-2] - ALIGNED
 
             yield add
-            self._write(number, stamp, file, ends)
+            self._write(self.volume_name(number), stamp, file, ends)
 
-    def _write(self, number: int, stamp: str, file: BinaryIO, ends: list[int]) -> None:
+    def _write(self, name: str, stamp: str, file: BinaryIO, ends: list[int]) -> None:
         """Writes the records of a file, one ending at each of `ends`, as an array."""
-        name, longest = self.volume_name(number), max(end - start for start, end in pairwise(ends))
+        shape = len(ends) - 1, max(end - start for start, end in pairwise(ends))
         module, store = _module(), self._zarr()
-        self.remove(name)
         for group in ("", "scans"):
             module.open_group(store, path=group, mode="a")
-        array = module.create_array(
-            store,
+        # Another process may be writing the same bytes to it.
+        array = self._begun(name, "r+")
+        if array is None or array.shape != shape:
+            self.remove(name)
+            array = self._new(name, shape)
+        file.seek(0)
+        for row, (start, end) in enumerate(pairwise(ends)):
+            content = np.frombuffer(file.read(end - start), np.uint8)
+            array[row] = np.pad(content, (0, shape[1] - len(content)))
+        self._finish(name)
+        array.attrs["stamp"] = stamp
+        self._finish(name)
+
+    def _begun(self, name: str, mode: Literal["r", "r+"]) -> zarr.Array[Any] | None:
+        """An array of which at least the metadata are there."""
+        try:
+            return _module().open_array(self._zarr(), path=name, mode=mode)  # type: ignore[no-any-return]
+        # Of an array in whose place there is nothing, or a half of its metadata.
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _new(self, name: str, shape: tuple[int, int]) -> zarr.Array[Any]:
+        module = _module()
+        return module.create_array(  # type: ignore[no-any-return]
+            self._zarr(),
             name=name,
-            shape=(len(ends) - 1, longest),
-            chunks=(1, longest),
+            shape=shape,
+            chunks=(1, shape[1]),
             dtype="uint8",
             fill_value=0,
             # Undersampled k-space is mostly zeros; of the rest, the bytes of exponents are alike.
@@ -115,13 +138,6 @@ class ZarrVolumes(Storage):
             ),
             dimension_names=("slice", "byte"),
         )
-        file.seek(0)
-        for row, (start, end) in enumerate(pairwise(ends)):
-            content = np.frombuffer(file.read(end - start), np.uint8)
-            array[row] = np.pad(content, (0, longest - len(content)))
-        self._finish(name)
-        array.attrs["stamp"] = stamp
-        self._finish(name)
 
     def record(self, place: Place, stamp: str) -> NDArray[np.uint8]:
         """A chunk of a volume's array."""
@@ -164,18 +180,33 @@ class ZarrFolder(ZarrVolumes, Folder):
         super().check_free()
 
     def sweep(self) -> None:
-        """Removes files under temporary names; a volume's own go when it is made again."""
+        """Removes files under temporary names; of Zarr's, which name no process, those that are old."""
         super().sweep()
         for folder in (self.folder, self.folder / "scans"):
             for path in folder.glob("*.partial"):
-                path.unlink(missing_ok=True)
+                if not is_recent(path):
+                    path.unlink(missing_ok=True)
 
     def _zarr(self) -> ZarrStore:
         return _module().storage.LocalStore(self.folder)  # type: ignore[no-any-return]
 
-    def _write(self, number: int, stamp: str, file: BinaryIO, ends: list[int]) -> None:
-        with writing(self.folder / self.volume_name(number)):
-            super()._write(number, stamp, file, ends)
+    def _write(self, name: str, stamp: str, file: BinaryIO, ends: list[int]) -> None:
+        """Writes an array under a temporary name: those of two processes never mix."""
+        path = self.folder / name
+        temporary = beside(path)
+        with writing(path):
+            try:
+                super()._write(f"scans/{temporary.name}", stamp, file, ends)
+                # One that has its stamp is another process's, of the same scans.
+                if self._stamp(name) is None:
+                    self.remove(name)
+                    try:
+                        temporary.replace(path)
+                    except OSError:
+                        if self._stamp(name) is None:
+                            raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
     def _finish(self, name: str) -> None:
         for path in (self.folder / name).rglob("*"):
@@ -225,6 +256,23 @@ class ZarrObjects(ZarrVolumes):
             fs, path = self._fs(name)
             fs.pipe_file(path, content)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Puts an object unless there is one."""
+        with self._reached(FileExistsError):
+            fs, path = self._fs(name)
+            try:
+                fs.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def listed(self, name: str) -> list[str]:
+        """The last parts of names below one."""
+        with self._reached(), suppress(FileNotFoundError):
+            fs, path = self._fs(name)
+            return sorted(found.rstrip("/").rpartition("/")[2] for found in fs.ls(path, detail=False))
+        return []
+
     def remove(self, name: str) -> None:
         """Removes an object, and all below it."""
         with self._reached(), suppress(FileNotFoundError):
@@ -243,14 +291,19 @@ class ZarrObjects(ZarrVolumes):
     def sweep(self) -> None:
         """Does nothing: objects are whole or not there."""
 
+    def clear(self) -> None:
+        """Removes the objects of a store."""
+        for name in OBJECTS:
+            self.remove(name)
+
     def has_volume(self, number: int, stamp: str) -> bool:
         """Whether there is an array, and it bears a stamp."""
         with self._reached():
             return super().has_volume(number, stamp)
 
-    def _write(self, number: int, stamp: str, file: BinaryIO, ends: list[int]) -> None:
+    def _write(self, name: str, stamp: str, file: BinaryIO, ends: list[int]) -> None:
         with self._reached():
-            super()._write(number, stamp, file, ends)
+            super()._write(name, stamp, file, ends)
 
     def record(self, place: Place, stamp: str) -> NDArray[np.uint8]:
         """A chunk of a volume's array."""

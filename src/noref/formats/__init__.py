@@ -32,6 +32,7 @@ from noref.formats import (
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged, name_of
 from noref.formats.filled import Acquired
+from noref.formats.kinds import describes_itself
 from noref.formats.mrd_scans import Averages
 from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
@@ -39,7 +40,17 @@ from noref.scan import Header, Role
 SUFFIXES = (".h5", ".nii", ".nii.gz", ".npy", ".cfl", ".png", ".dcm", ".mrd", ".mrd2")
 """What `write` can write."""
 
-__all__ = ["SUFFIXES", "Acquired", "Averages", "Domain", "Slices", "name_of", "read", "write"]
+__all__ = [
+    "SUFFIXES",
+    "Acquired",
+    "Averages",
+    "Domain",
+    "Slices",
+    "describes_itself",
+    "name_of",
+    "read",
+    "write",
+]
 
 
 def read(

@@ -76,6 +76,10 @@ class Slices(OnDemand):
         self.ids = tuple(ids)
         self.role = role
 
+    def off_grid(self, index: int) -> bool:  # noqa: ARG002 - of most formats no slice is
+        """Whether a slice was sampled off the Cartesian grid, as far as it is known without reading it."""
+        return False
+
 
 def scan_id(subject: str, scan: str, index: int) -> str:
     """`subject/scan/slice`, the slice counted from 000; a slash inside a name becomes an underscore."""

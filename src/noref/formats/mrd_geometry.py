@@ -214,6 +214,7 @@ def header_of(
     z = encoded.view[2] / (encoded.matrix[2] or 1)
     directions = directions_of(header, table[0])
     contrast, echoes = int(table["contrast"][0]), header.echo_times
+    counters: dict[str, Any] = {name: int(table[name][0]) for name in COUNTERS}
     return Header(
         crop=None if on_grid and (rows, columns) == shape else (rows, columns),
         matrix=None if on_grid else (rows, columns),
@@ -228,7 +229,7 @@ def header_of(
         inversion_time=header.inversion_time,
         flip_angle=header.flip_angle,
         field_strength=header.field_strength,
-        **{name: int(table[name][0]) for name in COUNTERS},
+        **counters,
     )
 
 

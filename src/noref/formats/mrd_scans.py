@@ -88,6 +88,12 @@ class MeasuredSlices(Slices):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": None}
 
+    def off_grid(self, index: int) -> bool:
+        """Whether the header tells another trajectory than a Cartesian one."""
+        one, _, frame, _ = self._frames[index]
+        first = one.table["encoding_space_ref"][frame.imaging][0]
+        return one.header.space(int(first)).trajectory not in CARTESIAN
+
     def _read(self, index: int) -> Scan:
         one, noise, frame, plane = self._frames[index]
         name = self.ids[index]

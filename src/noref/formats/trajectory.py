@@ -82,6 +82,10 @@ class OffGrid(Slices):
         self.format = f"{slices.format}, trajectory {given}"
         self.known = None if given in MADE else read_trajectory(Path(given).expanduser())
 
+    def off_grid(self, index: int) -> bool:  # noqa: ARG002 - all of them
+        """Whether a slice was sampled off the Cartesian grid."""
+        return True
+
     def _read(self, index: int) -> Scan:
         scan = self.slices[index]
         places = self.known

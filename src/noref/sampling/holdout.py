@@ -49,7 +49,7 @@ def hold_out(scan: Scan, share: float, seed: int) -> Scan:
     if not bool(gamma.any()) or torch.equal(gamma, scan.mask):
         raise NorefError(
             f"{scan.id}: no samples outside the calibration region, so nothing can be held out to validate "
-            "with; check the mask, or set holdout=0"
+            "with; check the mask, say how to undersample full scans, as by mask=lines, or set holdout=0"
         )
     return replace(scan, holdout=gamma)
 

@@ -89,17 +89,26 @@ def acquisition_mask(
     return MASKS[kind](shape, acceleration, acs, key, first)
 
 
+def read_mask(path: Path) -> Tensor:
+    """A mask from a `.npy` file, bool.
+
+    Raises:
+        NorefError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return torch.from_numpy(np.lib.format.read_array(file, allow_pickle=False) != 0)
+    except (OSError, ValueError) as error:
+        raise NorefError(f"{path}: not a .npy mask ({error}); save it with numpy.save") from None
+
+
 def mask_from_file(path: Path, shape: Shape) -> Tensor:
     """A mask from a `.npy` file of shape `(ky, kx)` or `(ky,)`.
 
     Raises:
         NorefError: if the file cannot be read, or fits no axis of `shape`.
     """
-    try:
-        with path.open("rb") as file:
-            mask = torch.from_numpy(np.lib.format.read_array(file, allow_pickle=False) != 0)
-    except (OSError, ValueError) as error:
-        raise NorefError(f"{path}: not a .npy mask ({error}); save it with numpy.save") from None
+    mask = read_mask(path)
     if mask.shape == shape[:1]:
         return mask[:, None].expand(shape).clone()
     if mask.shape == shape:

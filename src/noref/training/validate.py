@@ -37,9 +37,10 @@ def reconstruct_target(
 
 
 def scored(dataset: Dataset, limit: int) -> list[int]:
-    """Which scans are scored: up to `limit`, spread evenly over the data set."""
-    number = min(limit, len(dataset))
-    return [position * len(dataset) // number for position in range(number)]
+    """Which scans are scored: up to `limit` of those with Γ, spread evenly over the data set."""
+    held_out = dataset.held_out
+    number = min(limit, len(held_out))
+    return [held_out[position * len(held_out) // number] for position in range(number)]
 
 
 def score_holdout(

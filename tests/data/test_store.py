@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import mmap
 import os
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from data.stores import differing, estimated, proxies, single_coil, stored, targets
@@ -44,6 +46,7 @@ def test_scans_and_all_that_is_known_of_them_are_the_same(
     assert read.buckets == made.buckets
     assert read.volumes == made.volumes
     assert read.references == made.references
+    assert read.labels == made.labels
     assert read.masks.keys() == made.masks.keys()
     for shape, masks in made.masks.items():
         assert all(torch.equal(a, b) for a, b in zip(masks, read.masks[shape], strict=True))
@@ -83,6 +86,24 @@ def test_opening_reads_no_scan_and_some_subjects_are_the_first(tmp_path: Path) -
     assert list(store.ids) == made.ids
     with pytest.raises(NorefError, match=r"000000\.bin: damaged or incomplete"):
         store[0]
+
+
+def test_a_store_of_the_version_before_is_read(tmp_path: Path) -> None:
+    """It did not tell in its index what is raw, nor in headers which repetition a scan is of."""
+    made = targets()
+    stored(tmp_path / "store", made)
+    index = tmp_path / "store" / "index.npz"
+    with np.load(index) as arrays:
+        before = {name: arrays[name] for name in arrays.files if name != "raw"}
+    np.savez(index, **before)
+    manifest = tmp_path / "store" / "store.json"
+    content = json.loads(manifest.read_text())
+    digest = hashlib.sha256(index.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps({**content, "version": 2, "index": digest}))
+    read = Store(tmp_path / "store")
+    assert list(read.ids) == made.ids
+    assert {seen.raw for seen in read.survey} == {None}
+    assert differing(made[0], dataset(Source(path=str(tmp_path / "store")), Role.TARGET)[0]) == []
 
 
 def test_what_is_written_to_a_scan_stays_in_memory(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from noref.scan import Header
 Vector = tuple[float, float, float]
 
 EVEN = 1e-3
-"""Millimetres by which steps between slices may differ, and the share of a step; by which one place may."""
+"""Millimetres within which two places are one; and, with this share of a step, two steps are equal."""
 
 COUNTERS = ("average", "contrast", "phase", "repetition", "set")
 """What tells images of one slice apart, as a header calls it."""

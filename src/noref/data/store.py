@@ -33,7 +33,7 @@ from noref.errors import NorefError
 from noref.formats.base import OnDemand, damaged
 from noref.scan import Role, Scan
 
-VERSION = 2
+VERSION = 3
 """Of the layout."""
 
 

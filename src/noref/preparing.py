@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
@@ -186,7 +185,11 @@ def _write(how: Source, storage: Storage, jobs: int | None, shard: Shard | None)
         found = written_store(storage, stamp, len(volumes))
         if found is not None:
             finish_store(storage, stamp, found, how, role)
-    except NorefError:
+        elif shard is None and not storage.has(MANIFEST):
+            raise NorefError(
+                f"{storage.path}: volumes that were there are gone; the same command makes them again"
+            )
+    except (NorefError, OSError):
         # Others that write shares of it may be about to finish their first volume.
         if shard is None and rank() == 0:
             abandon_store(storage, stamp)
@@ -218,7 +221,7 @@ def _is_of(store: Store, how: Source, role: Role, slices: Scans) -> bool:
 def _in_turns(work: Volumes) -> list[Written]:
     """Writes this process's share of the volumes, one in every turn of all processes."""
     written, asked = list[Written](), list[bool]()
-    left_out, path = Counter[str](), work.storage.path
+    path = work.storage.path
     turns = range(0, len(work), world_size())
     with interruptible(lambda: asked.append(True)):
         for first in track(turns, "preparing", console=Console(stderr=True, quiet=not speaks())):
@@ -227,7 +230,6 @@ def _in_turns(work: Volumes) -> list[Written]:
                 made = work.make(number)
                 work.tell(made.left_out, number)
             written += made.written
-            left_out["slices"] += len(made.left_out)
             # Told after every turn: none waits longer for the others than a volume takes.
             failed, stopped = float(made.problem is not None), float(bool(asked))
             said = total_by_name({"failed": failed, "asked": stopped})

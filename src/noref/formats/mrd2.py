@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.errors import NorefError
-from noref.formats.base import damaged
+from noref.formats.base import damaged, pseudonym
 from noref.formats.filled import Acquired
 from noref.formats.mrd_header import COUNTERS as LIMITED
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space
@@ -196,7 +196,7 @@ def _header(header: Any) -> MrdHeader:
     )
     return MrdHeader(
         spaces=[_space(encoding) for encoding in header.encoding],
-        subject=(subject and subject.patient_id) or "",
+        subject=pseudonym(subject.patient_id) if subject and subject.patient_id else "",
         protocol=(measured and measured.protocol_name) or "",
         noise_bandwidth=(system and system.relative_receiver_noise_bandwidth) or 1.0,
         field_strength=(system and system.system_field_strength_t) or None,

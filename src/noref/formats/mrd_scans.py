@@ -17,8 +17,9 @@ from torch import Tensor
 from noref.coils.calibration import centred_block
 from noref.coils.whitening import noise_covariance
 from noref.errors import NorefError
-from noref.formats.base import Slices, scan_id, to_kspace
+from noref.formats.base import Slices, scan_id, subject_named, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
+from noref.formats.mrd_checks import check_calibrated, check_centre, check_limits, check_place
 from noref.formats.mrd_frames import Frame, frames, noise_scans
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
@@ -90,7 +91,7 @@ class MeasuredSlices(Slices):
                 check(path, one, noise, frame)
                 self._frames.append((one, noise, frame))
                 parts = (path.stem, one.group.replace("/", ".") if several else "", frame.name)
-                subject = one.header.subject or path.stem
+                subject = subject_named(one.header.subject, path.stem)
                 ids.append(scan_id(subject, ".".join(filter(None, parts)), frame.slice))
         if not ids:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
@@ -143,6 +144,8 @@ def scan_of(
         positions = read_trajectory(path, values, one.table, frame.imaging)
         kspace, count, trajectory = _spokes(path, table, samples, positions, space)
     measured = torch.from_numpy(count > 0)
+    if trajectory is None:
+        check_calibrated(path, one.table, frame, space, measured)
     scan = Scan(
         id=name,
         kspace=to_kspace(kspace, f"{path}: {name}"),
@@ -192,7 +195,11 @@ def _marked(like: Tensor, rows: NDArray[np.intp]) -> Tensor:
 def _calibration(
     path: Path, values: Values, one: Measurement, frame: Frame, space: EncodingSpace
 ) -> Tensor | None:
-    """The fully sampled centre of the slice's calibration scan, brought to the image's field of view."""
+    """The fully sampled centre of the slice's calibration scan, brought to the image's field of view.
+
+    Raises:
+        NorefError: if it is of another place than the image, or does not hold the centre of k-space.
+    """
     if not len(frame.calibration):
         return None
     table = one.table[frame.calibration]
@@ -201,10 +208,18 @@ def _calibration(
         return None
     samples = read_samples(path, values, one.table, frame.calibration)
     kspace, count = grid(path, table, samples, *places(path, table, own))
-    block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
+    sampled = torch.from_numpy(count > 0)
+    block = centred_block(torch.from_numpy(kspace), sampled)
+    if flagged(table, Flag.CALIBRATION | Flag.CALIBRATION_AND_IMAGING).any():
+        check_centre(path, sampled, block)
     if 0 in block.shape:
         return None
     mine, wanted = (part.encoded.view[:2] for part in (own, space))
+    images = one.table[frame.imaging]
+    image, calibrating = (
+        header_of(one.header, of, heads, count.shape, True) for of, heads in ((space, images), (own, table))
+    )
+    check_place(path, image, calibrating, block, mine)
     if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
         wanted = space.recon.view[:2]
     if mine == wanted or 0 in (*mine, *wanted):
@@ -236,7 +251,7 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
 
     Raises:
         NorefError: if the read-outs of a slice are empty, differ in channels from each other or from the
-            noise scans, or are partitions of a 3-D scan.
+            noise scans, lie outside the header's limits, or are partitions of a 3-D scan.
     """
     used = one.table[np.concatenate([frame.imaging, frame.calibration])]
     coils = set(used["active_channels"].tolist())
@@ -249,6 +264,9 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
             f"{path}: noise scans of {len(noise.noise)} channels, but {_numbers(coils)} in the image; export "
             "it with the noise scan of its own coils, or without one"
         )
+    space = one.header.space(frame.key[0])
+    if space.trajectory in CARTESIAN:
+        check_limits(path, one.table[frame.imaging], space)
     partitions = np.unique(used["kspace_encode_step_2"])
     if len(partitions) > 1:
         raise NorefError(

@@ -97,31 +97,16 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
     """
     if is_store(source.path):
         store = open_store(source.path, subjects=source.subjects)
-        given = (source.axes, source.key, source.trajectory, source.domain != "kspace")
-        if any(given) or source.averages != "mean" or source.acquired != "header":
-            raise NorefError(
-                f"{store.path}: its scans are prepared; leave out axes, key, domain, averages, acquired, "
-                "trajectory"
-            )
+        given = source.given()
+        if given:
+            raise NorefError(f"{store.path}: its scans are prepared; leave out {', '.join(given)}")
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)
 
 
 def slices(source: Source) -> Scans:
     """The slices of a source's files, as they are in these."""
-    return open_scans(
-        source.path,
-        axes=source.axes,
-        key=source.key,
-        domain=source.domain,
-        averages=source.averages,
-        subjects=source.subjects,
-        skip_bad=source.skip_bad,
-        trajectory=source.trajectory,
-        matrix=source.matrix,
-        readout_oversampling=source.readout_oversampling,
-        acquired=source.acquired,
-    )
+    return open_scans(source.path, source, subjects=source.subjects, skip_bad=source.skip_bad)
 
 
 def train(config: Config, *, resume: bool = False) -> Path:

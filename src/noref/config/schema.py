@@ -7,40 +7,23 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noref.data.prepare import Preparation
-from noref.formats import Acquired, Averages, Domain
+from noref.formats import Reading
 from noref.losses import Objective
 from noref.scan import Role
 from noref.training import Training
 
 
-class Source(Preparation):
+class Source(Reading, Preparation):
     """Files, how to read them, and what is done to every scan in them.
 
     Attributes:
         path: a file, a folder, a pattern, or a list of these.
-        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`; or `cmrxrecon`.
-        key: the variable in `.npz` and `.mat` files, the measurement in twix files.
-        domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
-        averages: `mean`, or `apart`: the averages of ISMRMRD and twix files as scans of their own.
-        trajectory: of samples off the Cartesian grid: a file, or `radial` or `golden` for full spokes.
-        matrix: of the image of a trajectory, along either axis; as far as it reaches if not given.
-        readout_oversampling: of `radial` and `golden` read-outs.
-        acquired: `header`, or `all` that are not empty: which lines of a fastMRI or ISMRMRD file count as
-            measured where its header tells an acceleration and no line is empty.
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.
     """
 
     path: str | list[str]
-    axes: str | None = None
-    key: str | None = None
-    domain: Domain = "kspace"
-    averages: Averages = "mean"
-    trajectory: str | None = None
-    matrix: int | None = Field(None, ge=16)
-    readout_oversampling: float = Field(2.0, ge=1)
-    acquired: Acquired = "header"
     role: Role | None = None
     subjects: int | None = Field(None, ge=1)
     skip_bad: bool = False

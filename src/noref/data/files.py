@@ -5,15 +5,19 @@ from __future__ import annotations
 import glob
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from noref import formats
 from noref.errors import NorefError
-from noref.formats import Acquired, Averages, Domain, Slices, read
+from noref.formats import Beside, Reading, Slices
 from noref.formats.base import OnDemand
 from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
 from noref.scan import Scan
+
+T = TypeVar("T")
 
 _RAW = (".h5", ".hdf5", ".mrd", ".mrd2", ".dat", ".hdr", ".mat", ".npy", ".npz")
 _IMAGES = (".nii", ".nii.gz")
@@ -94,54 +98,67 @@ def subject_of(scan: str) -> str:
     return scan.split("/", 1)[0]
 
 
+def image_files(path: str | Sequence[str], how: Reading) -> list[Path]:
+    """The files of images among those that a path names: without those of noise and calibration scans.
+
+    Args:
+        path: see `files_of`.
+        how: names the others.
+
+    Raises:
+        NorefError: if one of the paths names no file.
+    """
+    files = files_of(path)
+    named = [one.path for one in (how.noise, how.calibration) if one is not None]
+    others = {file.resolve() for paths in named for file in files_of(paths)}
+    # One file may hold both, as arrays of their own.
+    return [file for file in files if file.resolve() not in others] or files
+
+
+def reader(how: Reading) -> Callable[[Path], Slices]:
+    """Reads files one after another, each with its own of the noise and calibration scans that are named.
+
+    Args:
+        how: the settings.
+
+    Raises:
+        NorefError: if there are no such scans.
+    """
+
+    def opened(beside: Callable[[list[Path], str | None, str | None], T], named: Beside | None) -> T | None:
+        return None if named is None else beside(files_of(named.path), named.axes or how.axes, named.key)
+
+    noise = opened(formats.noise_beside, how.noise)
+    calibration = opened(formats.calibration_beside, how.calibration)
+    return lambda path: formats.read_as(path, how, noise=noise, calibration=calibration)
+
+
 def open_scans(
     path: str | Sequence[str],
+    how: Reading | None = None,
     *,
-    axes: str | None = None,
-    key: str | None = None,
-    domain: Domain = "kspace",
-    averages: Averages = "mean",
     subjects: int | None = None,
     skip_bad: bool = False,
-    trajectory: str | None = None,
-    matrix: int | None = None,
-    readout_oversampling: float = 2.0,
-    acquired: Acquired = "header",
 ) -> Scans:
     """All slices of the files that a path names.
 
     Args:
         path: see `files_of`.
-        axes: of arrays, see `formats.read`.
-        key: of arrays, see `formats.read`.
-        domain: of arrays, see `formats.read`.
-        averages: of ISMRMRD and twix, see `formats.read`.
+        how: to read them; as `formats.read` does without a word if None.
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
-        trajectory: of samples off the Cartesian grid, see `formats.read`.
-        matrix: of its image, see `formats.read`.
-        readout_oversampling: of its read-outs, see `formats.read`.
-        acquired: of fastMRI and ISMRMRD, see `formats.read`.
 
     Raises:
         NorefError: if there are no files, or one is bad and `skip_bad` is not set.
     """
+    how = how or Reading()
+    read = reader(how)
     parts: list[Slices] = []
     bad: list[str] = []
-    for file in files_of(path):
+    for file in image_files(path, how):
         try:
-            slices = read(
-                file,
-                axes=axes,
-                key=key,
-                domain=domain,
-                averages=averages,
-                trajectory=trajectory,
-                matrix=matrix,
-                readout_oversampling=readout_oversampling,
-                acquired=acquired,
-            )
+            slices = read(file)
             if skip_bad:
                 for _ in slices:
                     pass

@@ -274,6 +274,31 @@ def read(
     return ArraySlices(source, key, names, domain, role, mask_key)
 
 
+def source_of(path: Path) -> Source:
+    """A file as a source of arrays, judged by its first bytes.
+
+    Raises:
+        NorefError: if it is damaged, or of no known format.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(128)
+    except OSError as error:
+        raise damaged(path, error) from error
+    if h5py.is_hdf5(path):
+        return Hdf5(path, matlab=start.startswith(b"MATLAB 7"))
+    if start.startswith(b"\x93NUMPY"):
+        return Npy(path)
+    if start.startswith(b"PK\x03\x04"):
+        return Npz(path)
+    if start.startswith(b"MATLAB 5"):
+        return Mat5(path)
+    raise NorefError(
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, MRD 2, Siemens twix, BART cfl, "
+        ".mat, .npy, .npz, DICOM and NIfTI"
+    )
+
+
 def parse_axes(
     path: Path, key: str, shape: tuple[int, ...], axes: str | None, domain: Domain
 ) -> tuple[str, ...]:

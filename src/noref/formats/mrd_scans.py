@@ -17,7 +17,7 @@ from torch import Tensor
 from noref.coils.calibration import centred_block
 from noref.coils.whitening import noise_covariance
 from noref.errors import NorefError
-from noref.formats.base import Slices, scan_id, subject_named, to_kspace
+from noref.formats.base import Slices, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.formats.mrd_checks import check_calibrated, check_centre, check_limits, check_place
 from noref.formats.mrd_frames import Frame, frames, noise_scans
@@ -66,10 +66,16 @@ class MeasuredSlices(Slices):
         averages: whether averages are averaged, or scans of their own: two measurements of the same, of which
             one can be held against what is made of the other.
         acquired: which lines count as measured, see `formats.filled`.
+        calibrating: whether calibration lines without an image are lines of one, of the centre.
+
+    Attributes:
+        noise_beside: noise scans of another file, which count instead of the pairs'; or None.
 
     Raises:
         NorefError: if there is no image, or parts of the file contradict each other.
     """
+
+    noise_beside: Measurement | None = None
 
     def __init__(
         self,
@@ -78,10 +84,15 @@ class MeasuredSlices(Slices):
         role: Role,
         averages: Averages,
         acquired: Acquired,
+        *,
+        calibrating: bool = False,
     ) -> None:
         found = [
             (one, noise, frames(one.table, one.header, apart=averages == "apart")) for one, noise in pairs
         ]
+        if calibrating and not any(own for *_, own in found):
+            pairs = [(imaging(one), noise) for one, noise in pairs]
+            found = [(one, noise, frames(one.table, one.header)) for one, noise in pairs]
         several = sum(bool(own) for *_, own in found) > 1
         self._frames: list[tuple[Measurement, Measurement | None, Frame]] = []
         self._acquired: Acquired = acquired
@@ -91,7 +102,7 @@ class MeasuredSlices(Slices):
                 check(path, one, noise, frame)
                 self._frames.append((one, noise, frame))
                 parts = (path.stem, one.group.replace("/", ".") if several else "", frame.name)
-                subject = subject_named(one.header.subject, path.stem)
+                subject = one.header.subject or path.stem
                 ids.append(scan_id(subject, ".".join(filter(None, parts)), frame.slice))
         if not ids:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
@@ -99,12 +110,20 @@ class MeasuredSlices(Slices):
 
     def _read(self, index: int) -> Scan:
         one, noise, frame = self._frames[index]
+        noise = self.noise_beside or noise
         with self._values(one) as values:
             return scan_of(self.path, values, one, noise, frame, self.ids[index], self.role, self._acquired)
 
     @abstractmethod
     def _values(self, one: Measurement) -> AbstractContextManager[Values]:
         """The numbers of a measurement's read-outs, inside the block."""
+
+
+def imaging(one: Measurement) -> Measurement:
+    """A measurement whose calibration lines are taken for lines of an image."""
+    table = one.table.copy()
+    table["flags"] &= ~np.uint64(Flag.CALIBRATION)
+    return replace(one, table=table)
 
 
 def scan_of(

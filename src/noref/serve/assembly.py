@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats import Averages
-from noref.formats.base import scan_id, subject_named
+from noref.formats.base import scan_id
 from noref.formats.mrd_frames import counters, frames
 from noref.formats.mrd_header import SEPARATE, EncodingSpace, MrdHeader
 from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, table_of
@@ -125,7 +125,7 @@ class Complete:
                 part = table[numbers]
                 _check_size(where, part, self.header.space(int(part["encoding_space_ref"][0])), largest)
         names = ".".join(filter(None, (self.name, frame.name)))
-        name = scan_id(subject_named(self.header.subject, self.name), names, frame.slice)
+        name = scan_id(self.header.subject or self.name, names, frame.slice)
         scan = scan_of(where, values, one, self.noise, frame, name)
         return scan, self.held[frame.imaging[0]].readout.head
 

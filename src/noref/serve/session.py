@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from noref.errors import NorefError
 from noref.formats import Averages
-from noref.formats.base import subject_named
 from noref.formats.mrd_header import MrdHeader, parse
 from noref.formats.mrd_images import MrdImage
 from noref.serve.assembly import Assembly, Complete
@@ -221,7 +220,7 @@ class Session:
             return made
         self.counts.errors += 1
         # A slice is told by its name, which begins with the patient.
-        subject = subject_named(one.header.subject, one.name).replace("/", "_")
+        subject = (one.header.subject or one.name).replace("/", "_")
         self._log("error", text=text.replace(f"{subject}/", ""))
         return Text(Id.TEXT, f"{ERROR} {text}".encode())
 

@@ -25,6 +25,7 @@ from noref.errors import NorefError
 from noref.formats import fastmri
 from noref.formats.base import pseudonym
 from noref.scan import Role, ScanBatch
+from noref.scoring import Trained, shared_subjects
 from noref.training import Engine
 
 
@@ -240,6 +241,25 @@ def test_validation_scans_select_the_weights(tmp_path: Path) -> None:
 
 
 # files
+
+
+def test_subjects_that_train_and_validate_are_told(tmp_path: Path) -> None:
+    path = write_targets(tmp_path / "more", 2)
+    config = tiny("default", tmp_path, f"data.validation.path={path}")
+    with pytest.warns(UserWarning, match=r"data\.validation: \d of \d subjects are trained on as well"):
+        build_engine(config)
+
+
+def test_a_model_knows_whom_it_was_trained_on(trained: tuple[Config, Path, Engine]) -> None:
+    config, model, engine = trained
+    loaded = noref.load(model)
+    assert loaded.subjects == {one.split("/")[0] for one in engine.steps.sets[Role.TARGET].ids}
+    scans = dataset(config.data.target, Role.TARGET)
+    (said,) = shared_subjects({"mine": [Trained(model, loaded)]}, scans)
+    count = len(loaded.subjects)
+    assert said.startswith(f"mine was trained on {count} of the {count} subjects (the first: ")
+    others = replace(loaded, subjects=frozenset({"someone"}))
+    assert shared_subjects({"mine": [Trained(model, others)]}, scans) == []
 
 
 @pytest.fixture

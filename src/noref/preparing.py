@@ -64,7 +64,8 @@ def _write(how: Source, storage: Storage) -> None:
     scans = Dataset(slices, how, role, cache_gb=0)
     order = groupby(range(len(slices)), key=lambda index: volume_of(slices.ids[index]))
     volumes = [list(indices) for _, indices in order]
-    stamp = decided(lambda: begin_store(storage, how, role, slices.ids))
+    read = how.model_dump_json(include=set(how.given()))
+    stamp = decided(lambda: begin_store(storage, how, role, [*slices.ids, read]))
     written, once, asked = list[Written](), dict[bytes, bytes](), list[bool]()
     turns = range(0, len(volumes), world_size())
     with interruptible(lambda: asked.append(True)):

@@ -26,7 +26,7 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
     Raises:
         NorefError: naming the setting that is unknown or impossible.
     """
-    own = {"path", "role", "subjects", "noise", "calibration"}
+    own = {"path", "role", "subjects", "split", "noise", "calibration"}
     raw: dict[str, Any] = {} if base is None else base.model_dump(exclude=own)
     raw["path"] = list(paths)
     for text in settings:

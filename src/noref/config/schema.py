@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noref.data.prepare import Preparation
+from noref.data.split import Part, Split
 from noref.formats import Reading
 from noref.losses import Objective
 from noref.scan import Role
@@ -21,12 +22,27 @@ class Source(Reading, Preparation):
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.
+        split: only the subjects of one part, `train`, `validation` or `test`, drawn by `seed`.
+        shares: of these parts among the subjects.
     """
 
     path: str | list[str]
     role: Role | None = None
     subjects: int | None = Field(None, ge=1)
     skip_bad: bool = False
+    split: Part | None = None
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    @property
+    def chosen(self) -> Split | None:
+        """The part of the subjects that is used; None for all."""
+        return None if self.split is None else Split(part=self.split, shares=self.shares, seed=self.seed)
+
+    @model_validator(mode="after")
+    def _parts_make_one(self) -> Self:
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError("shares of train, validation and test must add up to 1, such as [0.8, 0.1, 0.1]")
+        return self
 
 
 class Data(BaseModel):
@@ -57,7 +73,7 @@ class Data(BaseModel):
         target, validation = given.get("target"), given.get("validation")
         if not (isinstance(target, dict) and isinstance(validation, dict)):
             return given
-        shared = {key: value for key, value in target.items() if key not in ("role", "subjects")}
+        shared = {key: value for key, value in target.items() if key not in ("role", "subjects", "split")}
         return {**given, "validation": {**shared, **validation}}
 
 

@@ -169,6 +169,11 @@ class Dataset(Sequence[Scan]):
         return {volume_of(name) for name in self.ids}
 
     @property
+    def subjects(self) -> set[str]:
+        """Of every slice."""
+        return {name.split("/", 1)[0] for name in self.ids}
+
+    @property
     def references(self) -> int:
         """How many scans have a reference."""
         return sum(seen.full for seen in self._survey)

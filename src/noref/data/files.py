@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from noref import formats
+from noref.data.split import Split
 from noref.errors import NorefError
 from noref.formats import Beside, Reading, Slices
 from noref.formats.base import OnDemand
@@ -71,14 +72,16 @@ class Scans(OnDemand):
     Args:
         parts: the files.
         subjects: only the slices of so many subjects, in the order of their names.
+        split: only those of a part of the subjects; before they are counted.
 
     Raises:
-        NorefError: if two files hold the same scan.
+        NorefError: if two files hold the same scan, or a part has no subjects.
     """
 
-    def __init__(self, parts: Sequence[Slices], subjects: int | None = None) -> None:
-        names = sorted({subject_of(scan) for part in parts for scan in part.ids})
-        kept = set(names[:subjects])
+    def __init__(
+        self, parts: Sequence[Slices], subjects: int | None = None, split: Split | None = None
+    ) -> None:
+        kept = subjects_of((scan for part in parts for scan in part.ids), subjects, split)
         self._places = [
             (part, index) for part in parts for index, scan in enumerate(part.ids) if subject_of(scan) in kept
         ]
@@ -91,6 +94,18 @@ class Scans(OnDemand):
     def _read(self, index: int) -> Scan:
         part, slice_ = self._places[index]
         return part[slice_]
+
+
+def subjects_of(ids: Iterable[str], subjects: int | None, split: Split | None) -> set[str]:
+    """The subjects to use of those of some scans.
+
+    Args:
+        ids: of the scans.
+        subjects: so many, in the order of their names; all if None.
+        split: of this part of them; of all if None.
+    """
+    names = {subject_of(scan) for scan in ids}
+    return set(sorted(names if split is None else split.of(names))[:subjects])
 
 
 def subject_of(scan: str) -> str:
@@ -139,6 +154,7 @@ def open_scans(
     *,
     subjects: int | None = None,
     skip_bad: bool = False,
+    split: Split | None = None,
 ) -> Scans:
     """All slices of the files that a path names.
 
@@ -148,6 +164,7 @@ def open_scans(
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
+        split: only those of a part of the subjects.
 
     Raises:
         NorefError: if there are no files, or one is bad and `skip_bad` is not set.
@@ -172,4 +189,4 @@ def open_scans(
         warnings.warn(f"left out {len(bad)} of {len(bad) + len(parts)} files: {bad[0]}", stacklevel=2)
     if not parts:
         raise NorefError(f"{path}: none of the {len(bad)} files can be read; the first: {bad[0]}")
-    return Scans(parts, subjects)
+    return Scans(parts, subjects, split)

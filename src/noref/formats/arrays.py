@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats.base import Slices, damaged, name_of, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.zero_border import zero_border
 from noref.physics import fft2c
 from noref.scan import Role, Scan
 
@@ -188,19 +189,23 @@ class ArraySlices(Slices):
             kspace = fft2c(to_kspace(plane, where, "the image"))
             # All of it is made alike; where it is zero, the image is.
             measured = mask = torch.ones(kspace.shape[-2:], dtype=torch.bool)
+            padding = None
         else:
             kspace = to_kspace(plane, where)
             measured = mask = sampled(kspace)
+            padding = zero_border(measured)
         if self.mask_key is not None:
             plane = self._plane(self.mask_key, self.mask_axes, at, PLANE[self.domain]) != 0
             mask = torch.from_numpy(plane).reshape(-1, 1 if plane.ndim == 1 else kspace.shape[-1])
             mask = mask.expand(measured.shape).clone()
+            mask = mask if padding is None else mask & ~padding
             measured = measured | mask
         return Scan(
             id=self.ids[index],
             kspace=kspace,
             measured=measured,
             mask=mask,
+            padding=padding,
             role=self.role,
             raw=self.domain == "kspace",
         )

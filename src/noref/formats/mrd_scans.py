@@ -32,6 +32,7 @@ from noref.formats.mrd_readouts import (
     read_samples,
     read_trajectory,
 )
+from noref.formats.zero_border import zero_columns
 from noref.scan import Role, Scan
 
 Averages = Literal["mean", "apart"]
@@ -170,7 +171,7 @@ def scan_of(
         kspace=to_kspace(kspace, f"{path}: {name}"),
         measured=measured,
         mask=measured,
-        padding=padding(measured, space) if trajectory is None else None,
+        padding=_known_zeros(measured, space) if trajectory is None else None,
         trajectory=trajectory,
         calibration=_calibration(path, values, one, frame, space),
         noise_cov=None if noise is None else noise_in_image(noise, table, count),
@@ -181,6 +182,12 @@ def scan_of(
         return scan
     lines = _acquired(table, rows, scan, one.header, frame)
     return scan if lines is None else without_filled(scan, lines)
+
+
+def _known_zeros(measured: Tensor, space: EncodingSpace) -> Tensor | None:
+    """Lines beyond the resolution, and columns that no read-out reaches on either side; None if none."""
+    found = [one for one in (padding(measured, space), zero_columns(measured)) if one is not None]
+    return torch.stack(found).any(0) if found else None
 
 
 def _acquired(

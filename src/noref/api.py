@@ -317,7 +317,9 @@ def save_model(
     volumes, subjects = before
     volumes |= proxies.volumes if proxies is not None else set()
     subjects |= {subject for scans in engine.steps.sets.values() for subject in scans.subjects}
-    metadata = {"proxies": json.dumps(sorted(volumes)), "subjects": json.dumps(sorted(subjects))}
+    seen = {"proxies": sorted(volumes), "subjects": sorted(subjects)}
+    # One entry: the order of several differs from file to file.
+    metadata = {"seen": json.dumps(seen)}
     save_tensors(folder / "model.safetensors", weights, metadata)
 
 
@@ -392,13 +394,14 @@ def read_weights(file: Path) -> tuple[dict[str, dict[str, Tensor]], frozenset[st
     try:
         with safe_open(file, framework="pt") as opened:
             told = opened.metadata() or {}
-            proxies, subjects = (frozenset(json.loads(told.get(n, "[]"))) for n in ("proxies", "subjects"))
+            # Before subjects were kept, the proxies were an entry of their own.
+            seen = json.loads(told.get("seen", "{}")) or {"proxies": json.loads(told.get("proxies", "[]"))}
             for name in opened.keys():  # noqa: SIM118 - not a mapping
                 module, weight = name.split(".", 1)
                 weights[module][weight] = opened.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise NorefError(f"{file}: damaged ({error}); copy it again") from None
-    return weights, proxies, subjects
+    return weights, frozenset(seen["proxies"]), frozenset(seen.get("subjects", ()))
 
 
 __all__ = ["Model", "build_engine", "dataset", "load", "load_config", "train"]

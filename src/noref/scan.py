@@ -51,6 +51,8 @@ class Header:
         matrix: `(y, x)` of the image of a scan off the Cartesian grid; on it the k-space says so itself.
         field_strength: teslas.
         filled_lines: lines that the file held and parallel imaging had computed, left out of k-space.
+        frame: number of this frame of a dynamic scan among those of its slice, and how many these are; their
+            numbers as slices follow each other.
     """
 
     crop: tuple[int, int] | None = None
@@ -67,6 +69,7 @@ class Header:
     matrix: tuple[int, int] | None = None
     field_strength: float | None = None
     filled_lines: int = 0
+    frame: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,9 @@ def read(
     Args:
         path: of the file; for BART with or without a suffix; for DICOM also the folder of a series.
         axes: names of the array's axes, such as `"coils,kx,ky"` or `"slice,y,x"`: `coils`, `ky`, `kx` (`y`,
-            `x` for images), `slice`, `set`, and `-` for one whose first entry alone is wanted. In the order
-            that NumPy shows, for `.mat` files the order that MATLAB shows. `"cmrxrecon"` for a `.mat` file
-            of CMRxRecon.
+            `x` for images), `slice`, `frame`, `set`, and `-` for one whose first entry alone is wanted. In
+            the order that NumPy shows, for `.mat` files the order that MATLAB shows. `"cmrxrecon"` for a
+            `.mat` file of CMRxRecon.
         key: which array of the file; may be left out if only one has two axes or more. Of twix, which
             measurement; the last with an image if None.
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.

@@ -23,8 +23,15 @@ from noref.config import Config, Source, load_config
 from noref.data.files import files_of, open_scans
 from noref.errors import NorefError
 from noref.formats import fastmri
+from noref.formats.base import pseudonym
 from noref.scan import Role, ScanBatch
+from noref.scoring import Trained, shared_subjects
 from noref.training import Engine
+
+
+def slice_of(subject: int) -> str:
+    """The only slice of a subject."""
+    return f"{pseudonym(f'subject{subject}')}/target{subject}/000"
 
 
 @pytest.fixture(autouse=True)
@@ -229,11 +236,30 @@ def test_validation_scans_select_the_weights(tmp_path: Path) -> None:
     engine = build_engine(tiny("default", tmp_path, f"data.validation.path={more}"))
     engine.run()
     assert engine.validation is not None
-    assert [scan_.id for scan_ in engine.validation] == ["subject9/validation/000"]
+    assert [scan_.id for scan_ in engine.validation] == [f"{pseudonym('subject9')}/validation/000"]
     assert [len(scores) for scores in engine.progress.gammas[0]] == [1]
 
 
 # files
+
+
+def test_subjects_that_train_and_validate_are_told(tmp_path: Path) -> None:
+    path = write_targets(tmp_path / "more", 2)
+    config = tiny("default", tmp_path, f"data.validation.path={path}")
+    with pytest.warns(UserWarning, match=r"data\.validation: \d of \d subjects are trained on as well"):
+        build_engine(config)
+
+
+def test_a_model_knows_whom_it_was_trained_on(trained: tuple[Config, Path, Engine]) -> None:
+    config, model, engine = trained
+    loaded = noref.load(model)
+    assert loaded.subjects == {one.split("/")[0] for one in engine.steps.sets[Role.TARGET].ids}
+    scans = dataset(config.data.target, Role.TARGET)
+    (said,) = shared_subjects({"mine": [Trained(model, loaded)]}, scans)
+    count = len(loaded.subjects)
+    assert said.startswith(f"mine was trained on {count} of the {count} subjects (the first: ")
+    others = replace(loaded, subjects=frozenset({"someone"}))
+    assert shared_subjects({"mine": [Trained(model, others)]}, scans) == []
 
 
 @pytest.fixture
@@ -253,7 +279,7 @@ def test_a_path_is_a_file_a_folder_a_pattern_or_a_list(data: Path) -> None:
     assert files_of(str(data.parent / "**" / "*2.h5")) == [third]
     assert files_of([str(third), str(data / "*0*")]) == [third, first]
     scans = open_scans([str(third), str(first)])
-    assert scans.ids == ("subject2/target2/000", "subject0/target0/000")
+    assert scans.ids == (slice_of(2), slice_of(0))
     assert tuple(one.id for one in scans) == scans.ids
     assert tuple(one.id for one in scans[1:]) == scans.ids[1:]
     with pytest.raises(IndexError):
@@ -312,20 +338,26 @@ def test_training_says_how_many_files_were_left_out(tmp_path: Path) -> None:
 def test_the_same_scan_twice_is_refused(data: Path) -> None:
     (data / "copies").mkdir()
     shutil.copy(data / "target1.h5", data / "copies")
-    with pytest.raises(NorefError, match=r"hold the same scan subject1/target1/000; rename one") as error:
+    with pytest.raises(NorefError, match=f"hold the same scan {slice_of(1)}; rename one") as error:
         open_scans([str(data), str(data / "copies")])
     assert one_line(error).count("target1.h5") == 2
 
 
 def test_subjects_are_counted_in_the_order_of_their_names(data: Path) -> None:
-    assert open_scans(str(data), subjects=2).ids == ("subject0/target0/000", "subject1/target1/000")
+    first = sorted(sorted(map(slice_of, range(3)))[:2], key=lambda name: name.split("/", 1)[1])
+    assert open_scans(str(data), subjects=2).ids == tuple(first)
     assert len(open_scans(str(data), subjects=9)) == 3
 
 
 def test_a_subject_may_have_several_files(data: Path) -> None:
     fastmri.write(data / "again0.h5", [scan((20, 16), 2, seed=0)])
     ids = open_scans(str(data), subjects=2).ids
-    assert ids == ("subject0/again0/000", "subject0/target0/000", "subject1/target1/000")
+    names = sorted(pseudonym(f"subject{i}") for i in range(3))[:2]
+    assert {name.split("/", 1)[0] for name in ids} == set(names)
+    again = pseudonym("subject0")
+    assert [name for name in ids if name.startswith(again)] == [
+        f"{again}/{scan}/000" for scan in ("again0", "target0") if again in names
+    ]
 
 
 def test_proxies_are_undersampled_and_keep_their_reference(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,14 @@ class Model:
         method: it was trained by.
         config: of the training.
         proxies: `subject/scan` of all that it was trained on with references.
+        subjects: all that it was trained on.
     """
 
     network: Network
     method: Method
     config: Config
     proxies: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
 
     def prepare(self, scan: Scan) -> Scan:
         """A scan as it was read, with the maps and the scale that the model's training gave its own."""
@@ -97,13 +100,10 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
         cache_gb: GiB of prepared scans kept in memory.
     """
     if is_store(source.path):
-        store = open_store(source.path, subjects=source.subjects)
-        given = (source.axes, source.key, source.trajectory, source.domain != "kspace")
-        if any(given) or source.averages != "mean" or source.acquired != "header":
-            raise NorefError(
-                f"{store.path}: its scans are prepared; leave out axes, key, domain, averages, acquired, "
-                "trajectory"
-            )
+        store = open_store(source.path, source.subjects, source.chosen)
+        given = source.given()
+        if given:
+            raise NorefError(f"{store.path}: its scans are prepared; leave out {', '.join(given)}")
         return PreparedDataset(store, source, source.role or name)
     return Dataset(slices(source), source, source.role or name, cache_gb)
 
@@ -111,17 +111,7 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
 def slices(source: Source) -> Scans:
     """The slices of a source's files, as they are in these."""
     return open_scans(
-        source.path,
-        axes=source.axes,
-        key=source.key,
-        domain=source.domain,
-        averages=source.averages,
-        subjects=source.subjects,
-        skip_bad=source.skip_bad,
-        trajectory=source.trajectory,
-        matrix=source.matrix,
-        readout_oversampling=source.readout_oversampling,
-        acquired=source.acquired,
+        source.path, source, subjects=source.subjects, skip_bad=source.skip_bad, split=source.chosen
     )
 
 
@@ -143,7 +133,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
     with process_group(pick_device(config.training.device)):
         check_folder(folder, config, resume)
         # Read now: nobody knows what has become of that model when the training ends.
-        before = proxies_before(config)
+        before = seen_before(config)
         engine = build_engine(config)
         going_on = resume and decided(engine.checkpoint.exists)
         # All have looked at the folder, and the input is good: only now is it this run's.
@@ -209,7 +199,9 @@ def build_engine(config: Config) -> Engine:
     scored = {"target": targets, "validation": validation}
     if Role.PROXY in sets:
         check_apart(sets[Role.PROXY].volumes, "data.proxy", scored)
-    check_apart(proxies_before(config), "init", scored)
+    check_apart(seen_before(config)[0], "init", scored)
+    if given.validation is not None and validation is not None:
+        warn_of_shared(validation, [one for one in sets.values() if one is not validation])
     if method.stages > 1 and validation is None:
         raise NorefError(
             "method refinement: no samples are held out, so nothing tells whether a stage helped; set "
@@ -227,6 +219,18 @@ def build_engine(config: Config) -> Engine:
         proxies=sets.get(Role.PROXY),
         validation=validation,
     )
+
+
+def warn_of_shared(validation: Dataset, trained: Sequence[Dataset]) -> None:
+    """Says that subjects are in training and validation both."""
+    mine = validation.subjects
+    both = sorted(mine & {subject for one in trained for subject in one.subjects})
+    if both and speaks():
+        warnings.warn(
+            f"data.validation: {len(both)} of {len(mine)} subjects are trained on as well (the first: "
+            f"{both[0]}), and scores of those say little of others; give split=train and split=validation",
+            stacklevel=2,
+        )
 
 
 def undersampled_alike(proxies: Dataset, source: Source, targets: Dataset, cache_gb: float) -> Dataset:
@@ -302,7 +306,11 @@ def difference(before: Config, after: Config) -> str:
 
 
 def save_model(
-    folder: Path, engine: Engine, weights: dict[str, Tensor], config: Config, before: frozenset[str]
+    folder: Path,
+    engine: Engine,
+    weights: dict[str, Tensor],
+    config: Config,
+    before: tuple[frozenset[str], frozenset[str]],
 ) -> None:
     """Writes `config.yaml`, `README.md` and, last, `model.safetensors`: a folder that has it is complete.
 
@@ -311,14 +319,18 @@ def save_model(
         engine: that has trained it.
         weights: of network and method.
         config: of the training.
-        before: `subject/scan` of all that the model it started from was trained on with references.
+        before: of the model it started from, see `seen_before`.
     """
     save_config(config, folder / "config.yaml")
     with whole(folder / "README.md") as temporary:
         temporary.write_text(model_card(engine, config), encoding="utf-8")
     proxies = engine.steps.sets.get(Role.PROXY)
-    seen = before | proxies.volumes if proxies is not None else before
-    metadata = {"proxies": json.dumps(sorted(seen))}
+    volumes, subjects = before
+    volumes |= proxies.volumes if proxies is not None else set()
+    subjects |= {subject for scans in engine.steps.sets.values() for subject in scans.subjects}
+    seen = {"proxies": sorted(volumes), "subjects": sorted(subjects)}
+    # One entry: the order of several differs from file to file.
+    metadata = {"seen": json.dumps(seen)}
     save_tensors(folder / "model.safetensors", weights, metadata)
 
 
@@ -349,7 +361,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
     file = model_file(Path(path))
     config = read_config(file.parent / "config.yaml")
     method, network = build_method(config), build_network(config)
-    weights, proxies = read_weights(file)
+    weights, proxies, subjects = read_weights(file)
     method.meet(network)
     for name, module in (("network", network), ("method", method)):
         load_weights(module, weights[name], file)
@@ -357,7 +369,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
     allow_tf32(config.training.precision)
     for module in (network, method):
         place(module, chosen)
-    return Model(network.eval(), method.eval(), config, proxies)
+    return Model(network.eval(), method.eval(), config, proxies, subjects)
 
 
 def begin_with(network: Network, path: str) -> None:
@@ -370,11 +382,12 @@ def begin_with(network: Network, path: str) -> None:
     load_weights(network, read_weights(file)[0]["network"], file)
 
 
-def proxies_before(config: Config) -> frozenset[str]:
-    """`subject/scan` of all that the model in `init` was trained on with references; none without one."""
+def seen_before(config: Config) -> tuple[frozenset[str], frozenset[str]]:
+    """What the model in `init` was trained on: `subject/scan` of its proxies, and all subjects."""
     if config.init is None:
-        return frozenset()
-    return read_weights(model_file(Path(config.init).expanduser()))[1]
+        return frozenset(), frozenset()
+    _, proxies, subjects = read_weights(model_file(Path(config.init).expanduser()))
+    return proxies, subjects
 
 
 def model_file(folder: Path) -> Path:
@@ -385,18 +398,20 @@ def model_file(folder: Path) -> Path:
     raise NorefError(f"{folder}: no model there; give a model folder, or a run that has finished")
 
 
-def read_weights(file: Path) -> tuple[dict[str, dict[str, Tensor]], frozenset[str]]:
-    """Weights of a file's `network` and `method`, and the volumes that these were trained on as proxies."""
+def read_weights(file: Path) -> tuple[dict[str, dict[str, Tensor]], frozenset[str], frozenset[str]]:
+    """Weights of a file's `network` and `method`, the volumes of their proxies, and all of their subjects."""
     weights: dict[str, dict[str, Tensor]] = {"network": {}, "method": {}}
     try:
         with safe_open(file, framework="pt") as opened:
-            seen = json.loads((opened.metadata() or {}).get("proxies", "[]"))
+            told = opened.metadata() or {}
+            # Before subjects were kept, the proxies were an entry of their own.
+            seen = json.loads(told.get("seen", "{}")) or {"proxies": json.loads(told.get("proxies", "[]"))}
             for name in opened.keys():  # noqa: SIM118 - not a mapping
                 module, weight = name.split(".", 1)
                 weights[module][weight] = opened.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise NorefError(f"{file}: damaged ({error}); copy it again") from None
-    return weights, frozenset(seen)
+    return weights, frozenset(seen["proxies"]), frozenset(seen.get("subjects", ()))
 
 
 __all__ = ["Model", "build_engine", "dataset", "load", "load_config", "train"]

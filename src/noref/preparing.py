@@ -173,7 +173,8 @@ def _write(how: Source, storage: Storage, jobs: int | None, shard: Shard | None)
     volumes = [list(indices) for _, indices in order]
     if shard is not None and storage.has(MANIFEST) and _is_of(open_store(storage.path), how, role, slices):
         return True
-    stamp = decided(lambda: begin_store(storage, how, role, slices.ids))
+    read = how.model_dump_json(include=set(how.given()))
+    stamp = decided(lambda: begin_store(storage, how, role, [*slices.ids, read]))
     mine = range(len(volumes)) if shard is None else range(shard.index, len(volumes), shard.number)
     work = Volumes(storage, stamp, scans, volumes, mine, how.skip_bad)
     try:

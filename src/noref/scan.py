@@ -58,6 +58,8 @@ class Header:
         set: number of the set of another preparation, such as a flow encoding.
         whitened_by: where the noise was found that the scan was whitened by: `noise scans`, or the region of
             k-space; empty if it was not.
+        frame: number of this frame of a dynamic scan among those of its slice, and how many these are; their
+            numbers as slices follow each other.
     """
 
     crop: tuple[int, int] | None = None
@@ -80,6 +82,7 @@ class Header:
     repetition: int = 0
     set: int = 0
     whitened_by: str = ""
+    frame: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def report(
         masks=masks,
         curves={name: _curve(run.folder) for name, run in firsts.items()},
         settings={name: _summary(run.model) for name, run in firsts.items()},
-        notes=_notes(scans),
+        notes=[*_notes(scans), *shared_subjects(rows, scans)],
         people=people,
         columns=[*spread_over(results), *(columns(results) if columns else ())],
     )
@@ -128,6 +128,19 @@ def check_unseen(name: str, model: api.Model, scans: Dataset) -> None:
             f"{seen[0]}: {name} was trained on this scan with its reference; score it on others, or "
             "rename the file if it is another scan"
         )
+
+
+def shared_subjects(rows: Mapping[str, Sequence[Trained]], scans: Dataset) -> list[str]:
+    """A line for every row that was trained on subjects that are scored."""
+    said = []
+    for name, runs in rows.items():
+        both = sorted(scans.subjects & {subject for run in runs for subject in run.model.subjects})
+        if both:
+            said.append(
+                f"{name} was trained on {len(both)} of the {len(scans.subjects)} subjects (the first: "
+                f"{both[0]}): scores on others may be lower."
+            )
+    return said
 
 
 def _ceiling(scans: Dataset) -> float | None:

@@ -22,6 +22,7 @@ from training.ranks import finish, start
 from noref import prepare
 from noref.api import dataset
 from noref.config import Source
+from noref.data.split import PARTS
 from noref.data.store import Store
 from noref.scan import Role
 
@@ -59,6 +60,21 @@ def test_processes_share_out_its_volumes(full: Path, tmp_path: Path) -> None:
     for a, b, c in zip(one, other, files, strict=True):
         assert same(a, b)
         assert same(a, c)
+
+
+def test_subjects_are_split_into_stores(full: Path, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    how = ("role=proxy", "mask=lines", "acceleration=2", "acs=12", "maps=acs")
+    done("prepare", full, "-o", out, *how, "--split", "0.4,0.3,0.3")
+    parts = {part: {one.split("/")[0] for one in Store(out / part).ids} for part in PARTS}
+    assert sorted(name for part in parts.values() for name in part) == [f"brain-000{i}" for i in (1, 2, 3)]
+    assert {len(part) for part in parts.values()} == {1}
+    for wrong in ("a,b", "1", "0.5,0.6,0.1"):
+        refused("prepare", full, "-o", tmp_path / "x", "--split", wrong)
+    assert "split=test: none of 1 subjects" in refused(
+        "prepare", full / "brain-0001.h5", "-o", tmp_path / "x", "split=test"
+    )
+    assert not (tmp_path / "x").exists()
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(undersampled: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from noref.coils import acs_box, calibration
+from noref.errors import NorefError
 from noref.scan import Scan
 
 
@@ -108,3 +109,12 @@ def test_a_full_matrix_is_searched_quickly(shape: tuple[int, int]) -> None:
     start = time.process_time()
     acs_box(mask)
     assert time.process_time() - start < 0.5
+
+
+def test_a_calibration_scan_of_other_coils_is_refused() -> None:
+    one = replace(
+        _scan(torch.ones(16, 16, dtype=torch.bool), 4),
+        calibration=torch.ones(3, 12, 12, dtype=torch.complex64),
+    )
+    with pytest.raises(NorefError, match="a calibration scan of 3 coils, but 4 in the image"):
+        calibration(one)

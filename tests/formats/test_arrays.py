@@ -145,7 +145,7 @@ def test_a_mask_says_that_zeros_inside_it_were_measured(tmp_path: Path) -> None:
         ({"axes": "coils,ky,kx"}, "say with key which array to read: k .*, m "),
         ({"axes": "ky,kx", "key": "k"}, r"axes 'ky,kx' are 2, but k is \(2, 6, 5\)"),
         ({"key": "k"}, r"k is \(2, 6, 5\); say with axes"),
-        ({"axes": "coil,ky,kx", "key": "k"}, "no axis is called coil; use -, coils, kx, ky"),
+        ({"axes": "coil,ky,kx", "key": "k"}, "no axis is called coil; use -, coils, frame, kx, ky"),
         ({"axes": "coils,y,x", "key": "k"}, "no axis is called x, y"),
         ({"axes": "coils,ky,ky", "key": "k"}, "must name ky and kx, and nothing twice"),
         ({"axes": "coils,ky,kx", "key": "k", "mask_key": "m"}, r"the mask m of \(4, 4\) fits no axes of k"),

@@ -18,6 +18,7 @@ from torch import Tensor
 from noref import formats
 from noref.errors import NorefError
 from noref.formats import fastmri, ismrmrd_header
+from noref.formats.base import pseudonym
 from noref.physics import crop_centre, ifft2c
 from noref.scan import Header, Role, Scan
 
@@ -36,6 +37,9 @@ HEADER = b"""<?xml version="1.0"?>
   </kspace_encoding_step_1></encodingLimits>
  </encoding>
 </ismrmrdHeader>"""
+
+
+WHO = pseudonym("patient 7")
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -62,9 +66,10 @@ def test_a_published_file_is_read_with_its_readout_last_its_padding_and_its_crop
         file.attrs["acquisition"] = "AXT2"
     slices = formats.read(path, role=Role.PROXY)
     assert slices.format == "fastMRI HDF5"
-    assert slices.ids == ("abc/file1/000", "abc/file1/001", "abc/file1/002")
+    who = pseudonym("abc")
+    assert slices.ids == tuple(f"{who}/file1/00{i}" for i in range(3))
     scan = slices[1]
-    assert scan.id == "abc/file1/001"
+    assert scan.id == f"{who}/file1/001"
     assert scan.role is Role.PROXY
     assert torch.equal(scan.kspace, torch.from_numpy(kspace[1].transpose(0, 2, 1).copy()))
     # left = 14 // 2 - 5 = 2, right = 2 + 10 + 1 = 13
@@ -237,7 +242,7 @@ def test_reading_gives_back_what_was_written(
         rss = ifft2c(kspace).abs().square().sum(0).sqrt()
         scans.append(
             Scan(
-                id=f"patient 7/scan/{index:03d}",
+                id=f"{WHO}/scan/{index:03d}",
                 kspace=kspace,
                 measured=mask,
                 mask=mask,

@@ -107,7 +107,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
         "read-outs of 2 and 3 channels in one scan",
     ),
     (
-        made(lambda: lines(kspace(2, 8, 12)), xml(space((12, 6, 1), limits=(0, 5, 3)))),
+        made(lambda: lines(kspace(2, 8, 12)), xml(space((12, 6, 1), limits=(0, 7, 3)))),
         "line 6 lies outside the encoded matrix of 6 lines around line 3; correct encodedSpace",
     ),
     (

@@ -411,7 +411,10 @@ def test_lines_are_counted_from_the_centre_that_each_tells(tmp_path: Path) -> No
 @pytest.mark.parametrize(("mode", "joined"), [(2, True), (128, True), (4, False), (8, False), (256, False)])
 def test_calibration_lines_join_the_image_or_do_not(tmp_path: Path, mode: int, joined: bool) -> None:
     values = kspace(1, 8, 12)
-    made = [*lines(values, "PATREFSCAN", rows=[3, 5]), *lines(values, rows=range(0, 8, 2))]
+    made = [
+        *lines(values, "PATREFSCAN", rows=[3, 5] if joined else [3, 4, 5]),
+        *lines(values, rows=range(0, 8, 2)),
+    ]
     path = write(tmp_path / "a.dat", ("gre", protocol(sPat_ucRefScanMode=hex(mode)), made))
     (scan,) = read(path)
     found = set(scan.measured.any(-1).nonzero().flatten().tolist())

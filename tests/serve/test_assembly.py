@@ -351,7 +351,11 @@ def test_lines_that_come_too_late_are_refused() -> None:
     ("header", "made", "message"),
     [
         (xml(space((16000, 16000, 1))), lines(kspace(8, 8, 12)), "takes 15625 MiB, and at most 64"),
-        (PLAIN, lines(kspace(1, 70, 12)), "lies outside the encoded matrix"),
+        (
+            xml(space((12, 8, 1), limits=(0, 69, 4))),
+            lines(kspace(1, 70, 12)),
+            "lies outside the encoded matrix",
+        ),
         (PLAIN, [*lines(kspace(1, 8, 12)), *lines(kspace(2, 8, 12))], "1 and 2 channels in one scan"),
         (PLAIN, [readout(kspace(3, 40), NOISE), *lines(kspace(2, 8, 12))], "noise scans of 3 channels"),
         (xml(space((12, 8, 1), trajectory="radial")), lines(kspace(1, 8, 0)), "read-outs without samples"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,8 @@ def evaluate(
         raise NorefError(f"{output}: is a folder; name the page to write, such as {output / 'report.html'}")
     trained = {name: [Trained.of(folder)] for name, folder in named}
     scans = api.dataset(scored_source([runs[0].model for runs in trained.values()], settings), Role.TARGET)
+    for line in scoring.shared_subjects(trained, scans):
+        print(f"noref: {line}", file=sys.stderr)
     scoring.report(trained, scans, output, classical=rows, title=title, baseline=baseline)
     print(output)
 

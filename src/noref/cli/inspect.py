@@ -17,11 +17,12 @@ from torch import Tensor
 from noref import formats
 from noref.coils import SUSPECT, acs_box, folded
 from noref.data.dataset import volume_of
+from noref.data.files import reader
 from noref.data.noise import noise_level
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
 from noref.errors import NorefError
-from noref.formats import png
+from noref.formats import Beside, Reading, png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
 
@@ -36,12 +37,15 @@ MaskKey = Annotated[str | None, typer.Option(help="Which array of the file is th
 Trajectory = Annotated[
     str | None, typer.Option(help="Of samples off the Cartesian grid: a file, radial, or golden.")
 ]
-Matrix = Annotated[int | None, typer.Option(help="Of the image of a trajectory, along either axis.")]
+Matrix = Annotated[int | None, typer.Option(min=16, help="Of the image of a trajectory, along either axis.")]
 Oversampling = Annotated[float, typer.Option(min=1, help="Of radial and golden read-outs.")]
 Acquired = Annotated[
     formats.Acquired,
     typer.Option(help="Lines that count where the header tells R and none is empty: every R-th, or all."),
 ]
+
+Noise = Annotated[str | None, typer.Option(help="Noise scans in a file of their own.")]
+Calibration = Annotated[str | None, typer.Option(help="A calibration scan in a file of its own.")]
 
 
 def inspect(
@@ -56,12 +60,28 @@ def inspect(
     matrix: Matrix = None,
     readout_oversampling: Oversampling = 2.0,
     acquired: Acquired = "header",
+    noise: Noise = None,
+    calibration: Calibration = None,
     picture: Annotated[
         Path | None, typer.Option(help="PNG to write: zero-filled image and mask, a row a file.")
     ] = None,
 ) -> None:
     """Say what is in files: matrix, coils, acceleration, calibration, noise; with --picture, show it."""
     console = Console(soft_wrap=True)
+    read = reader(
+        Reading(
+            axes=axes,
+            key=key,
+            mask_key=mask_key,
+            domain=domain,
+            trajectory=trajectory,
+            matrix=matrix,
+            readout_oversampling=readout_oversampling,
+            acquired=acquired,
+            noise=None if noise is None else Beside(path=noise),
+            calibration=None if calibration is None else Beside(path=calibration),
+        )
+    )
     rows = []
     if picture is not None and any(map(is_store, files)):
         raise NorefError(f"--picture: prepared scans have theirs, {SHEET}; name raw files")
@@ -69,17 +89,7 @@ def inspect(
         if is_store(path):
             _show_store(console, open_store(path))
             continue
-        slices = formats.read(
-            Path(path),
-            axes=axes,
-            key=key,
-            domain=domain,
-            mask_key=mask_key,
-            trajectory=trajectory,
-            matrix=matrix,
-            readout_oversampling=readout_oversampling,
-            acquired=acquired,
-        )
+        slices = read(Path(path), False)
         middle = len(slices) // 2
         scan = slices[middle]
         _show(console, path, {**describe_file(slices, middle), **describe(scan)})

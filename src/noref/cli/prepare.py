@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 
 from noref.cli.sources import divided, named_paths, source
+from noref.config import Source
 from noref.data.overview import SHEET, summary
 from noref.data.shard import Shard
+from noref.data.split import PARTS
 from noref.errors import NorefError
 from noref.preparing import prepare as write
 from noref.training import Interrupted
@@ -38,14 +40,49 @@ def prepare(
         str | None,
         typer.Option(help="K/N: only the K-th of N shares of the volumes; a task of SLURM knows its own."),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of subjects, such as 0.8,0.1,0.1: stores train, validation, test in the folder."
+        ),
+    ] = None,
 ) -> None:
     """Prepare raw files for training: maps, Γ and scale, once; by several processes, on any machines."""
     paths, settings = named_paths(*divided(inputs))
     if not paths:
         raise NorefError("no files to prepare; name them, such as scans/*.h5")
-    share = share_of(shard)
+    share, how = share_of(shard), source(paths, settings)
+    if split is None:
+        _prepared(how, output, jobs, share)
+        return
+    shares = shares_of(split)
+    parts = [
+        (part, source(paths, [*settings, f"split={part}", f"shares={list(shares)}"]))
+        for part, portion in zip(PARTS, shares, strict=True)
+        if portion > 0
+    ]
+    for part, chosen in parts:
+        _prepared(chosen, f"{output.rstrip('/')}/{part}", jobs, share)
+
+
+def shares_of(text: str) -> tuple[float, ...]:
+    """Three shares, or two and none for tests.
+
+    Raises:
+        NorefError: if they are no such numbers.
+    """
     try:
-        store = write(source(paths, settings), output, jobs=jobs, shard=share)
+        shares = tuple(float(share) for share in text.split(","))
+    except ValueError:
+        shares = ()
+    if not 2 <= len(shares) <= len(PARTS):
+        raise NorefError(f"--split: {text!r} is none; give shares of train, validation, test: 0.8,0.1,0.1")
+    return (*shares, 0.0)[: len(PARTS)]
+
+
+def _prepared(how: Source, output: str, jobs: int | None, share: Shard | None) -> None:
+    try:
+        store = write(how, output, jobs=jobs, shard=share)
     except Interrupted as stopped:
         if speaks():
             print(f"noref: {stopped}", file=sys.stderr)

@@ -15,7 +15,7 @@ from rich.progress import track
 from noref import api, formats
 from noref.cli.sources import divided, named_paths, source
 from noref.data.dataset import Dataset
-from noref.data.files import files_of
+from noref.data.files import image_files
 from noref.data.store import is_store
 from noref.errors import NorefError
 from noref.files import check_free
@@ -52,12 +52,12 @@ def reconstruct(
     for path in paths:
         if is_store(path):
             raise NorefError(f"{path}: prepared scans, of a training; name the raw files they were made from")
-    files = files_of(paths)
+    reconstruction = chosen(model)
+    files = image_files(paths, source(paths, settings, reconstruction.base))
     targets = outputs(files, output, suffix)
     if patient is not None and targets[0].suffix != dicom.SUFFIX:
         raise NorefError(f"--patient: only DICOM belongs to one; write {dicom.SUFFIX}")
     of = None if patient is None else dicom.patient_of(patient)
-    reconstruction = chosen(model)
     # What is exchanged are images on the CPU, whatever made them.
     with process_group(torch.device("cpu")):
         for file, target in zip(files, targets, strict=True):

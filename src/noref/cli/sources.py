@@ -12,6 +12,7 @@ from noref.config import Source
 from noref.config.build import nearest
 from noref.config.load import merge, parse_override
 from noref.errors import NorefError
+from noref.formats import Beside
 
 
 def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = None) -> Source:
@@ -25,7 +26,8 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
     Raises:
         NorefError: naming the setting that is unknown or impossible.
     """
-    raw: dict[str, Any] = {} if base is None else base.model_dump(exclude={"path", "role", "subjects"})
+    own = {"path", "role", "subjects", "split", "noise", "calibration"}
+    raw: dict[str, Any] = {} if base is None else base.model_dump(exclude=own)
     raw["path"] = list(paths)
     for text in settings:
         raw = merge(raw, parse_override(text))
@@ -33,9 +35,10 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
         return Source.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0])
+        key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise NorefError(f"{key} is unknown; {nearest(key, Source.model_fields)}") from None
+            known = Source.model_fields if len(first["loc"]) == 1 else Beside.model_fields
+            raise NorefError(f"{key} is unknown; {nearest(str(first['loc'][-1]), known)}") from None
         raise NorefError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noref.errors import NorefError
 from noref.scan import Scan
 
 
@@ -59,8 +60,18 @@ def calibration(scan: Scan) -> Tensor:
 
     The scan's separate calibration k-space if it has one; otherwise the part of the fully sampled block of
     Ω∖Γ that lies evenly around the centre, empty where the centre was not sampled.
+
+    Raises:
+        NorefError: if the separate calibration is of other coils than the scan.
     """
-    return centred_block(scan.kspace, scan.allowed) if scan.calibration is None else scan.calibration
+    if scan.calibration is None:
+        return centred_block(scan.kspace, scan.allowed)
+    if len(scan.calibration) != scan.coils:
+        raise NorefError(
+            f"{scan.id}: a calibration scan of {len(scan.calibration)} coils, but {scan.coils} in the image; "
+            "give one of the same coils"
+        )
+    return scan.calibration
 
 
 def centred_block(kspace: Tensor, mask: Tensor) -> Tensor:

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noref.data.prepare import Preparation
-from noref.formats import Acquired, Averages, Domain
+from noref.data.split import Part, Split
+from noref.formats import Reading
 from noref.losses import Objective
 from noref.scan import Role
 from noref.training import Training
 
 
-class Source(Preparation):
+class Source(Reading, Preparation):
     """Files, how to read them, and what is done to every scan in them.
 
     Attributes:
         path: a file, a folder, a pattern, or a list of these.
-        axes: names of the axes of `.npy`, `.npz` and `.mat` arrays, such as `coils,ky,kx`; or `cmrxrecon`. By
-            patterns of file names where they differ, such as `{"low*": "kx,ky"}`. Files that say themselves
-            what they hold are read without, where there are others.
-        key: the variable in `.npz` and `.mat` files, the measurement in twix files; likewise.
-        domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
-        averages: `mean`, or `apart`: the averages of ISMRMRD and twix files as scans of their own.
-        trajectory: of samples off the Cartesian grid: a file, or `radial` or `golden` for full spokes.
-        matrix: of the image of a trajectory, along either axis; as far as it reaches if not given.
-        readout_oversampling: of `radial` and `golden` read-outs.
-        acquired: `header`, or `all` that are not empty: which lines of a fastMRI or ISMRMRD file count as
-            measured where its header tells an acceleration and no line is empty.
         role: overrides what the source's name says: `proxy` scans bring references, `target` scans do not.
         subjects: use only so many, in the order of their names.
         skip_bad: train on the good files and say how many were left out.
+        split: only the subjects of one part, `train`, `validation` or `test`, drawn by `seed`.
+        shares: of these parts among the subjects.
     """
 
     path: str | list[str]
-    axes: str | dict[str, str] | None = None
-    key: str | dict[str, str] | None = None
-    domain: Domain = "kspace"
-    averages: Averages = "mean"
-    trajectory: str | None = None
-    matrix: int | None = Field(None, ge=16)
-    readout_oversampling: float = Field(2.0, ge=1)
-    acquired: Acquired = "header"
     role: Role | None = None
     subjects: int | None = Field(None, ge=1)
     skip_bad: bool = False
+    split: Part | None = None
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    @property
+    def chosen(self) -> Split | None:
+        """The part of the subjects that is used; None for all."""
+        return None if self.split is None else Split(part=self.split, shares=self.shares, seed=self.seed)
+
+    @model_validator(mode="after")
+    def _parts_make_one(self) -> Self:
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError("shares of train, validation and test must add up to 1, such as [0.8, 0.1, 0.1]")
+        return self
 
 
 class Data(BaseModel):
@@ -76,7 +73,7 @@ class Data(BaseModel):
         target, validation = given.get("target"), given.get("validation")
         if not (isinstance(target, dict) and isinstance(validation, dict)):
             return given
-        shared = {key: value for key, value in target.items() if key not in ("role", "subjects")}
+        shared = {key: value for key, value in target.items() if key not in ("role", "subjects", "split")}
         return {**given, "validation": {**shared, **validation}}
 
 

@@ -221,6 +221,11 @@ class Dataset(Sequence[Scan]):
         return [index for index, seen in enumerate(self._survey) if seen.mask != seen.allowed]
 
     @property
+    def subjects(self) -> set[str]:
+        """Of every slice."""
+        return {name.split("/", 1)[0] for name in self.ids}
+
+    @property
     def references(self) -> int:
         """How many scans have a reference."""
         return sum(seen.full for seen in self._survey)

@@ -6,20 +6,21 @@ import glob
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from noref import formats
+from noref.data.split import Split
 from noref.data.storage import MANIFEST, UNFINISHED
 from noref.errors import NorefError
-from noref.formats import Acquired, Averages, Domain, Slices, describes_itself, read
+from noref.formats import Beside, Reading, Slices
 from noref.formats.base import OnDemand
 from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
 from noref.scan import Scan
 
-Named = str | Mapping[str, str] | None
-"""What arrays are read by: one for all, or by patterns of file names."""
+T = TypeVar("T")
 
 _RAW = (".h5", ".hdf5", ".mrd", ".mrd2", ".dat", ".hdr", ".mat", ".npy", ".npz")
 _IMAGES = (".nii", ".nii.gz")
@@ -88,14 +89,16 @@ class Scans(OnDemand):
     Args:
         parts: the files.
         subjects: only the slices of so many subjects, in the order of their names.
+        split: only those of a part of the subjects; before they are counted.
 
     Raises:
-        NorefError: if two files hold the same scan.
+        NorefError: if two files hold the same scan, or a part has no subjects.
     """
 
-    def __init__(self, parts: Sequence[Slices], subjects: int | None = None) -> None:
-        names = sorted({subject_of(scan) for part in parts for scan in part.ids})
-        kept = set(names[:subjects])
+    def __init__(
+        self, parts: Sequence[Slices], subjects: int | None = None, split: Split | None = None
+    ) -> None:
+        kept = subjects_of((scan for part in parts for scan in part.ids), subjects, split)
         self._places = [
             (part, index) for part in parts for index, scan in enumerate(part.ids) if subject_of(scan) in kept
         ]
@@ -114,11 +117,16 @@ class Scans(OnDemand):
         return part[slice_]
 
 
-def _for(file: Path, given: Named, alone: bool) -> str | None:
-    """What is given for a file, that says it itself or not."""
-    if isinstance(given, Mapping):
-        return next((value for pattern, value in given.items() if fnmatch(file.name, pattern)), None)
-    return None if alone else given
+def subjects_of(ids: Iterable[str], subjects: int | None, split: Split | None) -> set[str]:
+    """The subjects to use of those of some scans.
+
+    Args:
+        ids: of the scans.
+        subjects: so many, in the order of their names; all if None.
+        split: of this part of them; of all if None.
+    """
+    names = {subject_of(scan) for scan in ids}
+    return set(sorted(names if split is None else split.of(names))[:subjects])
 
 
 def subject_of(scan: str) -> str:
@@ -126,19 +134,53 @@ def subject_of(scan: str) -> str:
     return scan.split("/", 1)[0]
 
 
+def image_files(path: str | Sequence[str], how: Reading) -> list[Path]:
+    """The files of images among those that a path names: without those of noise and calibration scans.
+
+    Args:
+        path: see `files_of`.
+        how: names the others.
+
+    Raises:
+        NorefError: if one of the paths names no file.
+    """
+    files = files_of(path)
+    named = [one.path for one in (how.noise, how.calibration) if one is not None]
+    others = {file.resolve() for paths in named for file in files_of(paths)}
+    # One file may hold both, as arrays of their own.
+    return [file for file in files if file.resolve() not in others] or files
+
+
+def reader(how: Reading) -> Callable[[Path, bool], Slices]:
+    """Reads files one after another, each with its own of the noise and calibration scans that are named.
+
+    Args:
+        how: the settings. The second argument of what is returned: see `Reading.of`.
+
+    Raises:
+        NorefError: if there are no such scans.
+    """
+    axes = how.axes if isinstance(how.axes, str) else None
+
+    def opened(beside: Callable[[list[Path], str | None, str | None], T], named: Beside | None) -> T | None:
+        return None if named is None else beside(files_of(named.path), named.axes or axes, named.key)
+
+    noise = opened(formats.noise_beside, how.noise)
+    calibration = opened(formats.calibration_beside, how.calibration)
+
+    def read(path: Path, alone: bool) -> Slices:
+        return formats.read_as(path, how.of(path, alone), noise=noise, calibration=calibration)
+
+    return read
+
+
 def open_scans(
     path: str | Sequence[str],
+    how: Reading | None = None,
     *,
-    axes: Named = None,
-    key: Named = None,
-    domain: Domain = "kspace",
-    averages: Averages = "mean",
     subjects: int | None = None,
     skip_bad: bool = False,
-    trajectory: str | None = None,
-    matrix: int | None = None,
-    readout_oversampling: float = 2.0,
-    acquired: Acquired = "header",
+    split: Split | None = None,
 ) -> Scans:
     """All slices of the files that a path names.
 
@@ -147,41 +189,27 @@ def open_scans(
 
     Args:
         path: see `files_of`.
-        axes: of arrays, see `formats.read`; one for all, or by patterns of file names, the first that fits.
-        key: of arrays, see `formats.read`; likewise.
-        domain: of arrays, see `formats.read`.
-        averages: of ISMRMRD and twix, see `formats.read`.
+        how: to read them; as `formats.read` does without a word if None.
         subjects: only those of so many subjects, in the order of their files.
         skip_bad: leave out files that cannot be read, with a warning that counts them. Their slices are all
             read once to find out.
-        trajectory: of samples off the Cartesian grid, see `formats.read`.
-        matrix: of its image, see `formats.read`.
-        readout_oversampling: of its read-outs, see `formats.read`.
-        acquired: of fastMRI and ISMRMRD, see `formats.read`.
+        split: only those of a part of the subjects.
 
     Raises:
         NorefError: if there are no files, or one is bad and `skip_bad` is not set.
     """
+    how = how or Reading()
+    read = reader(how)
     parts: list[Slices] = []
     bad: list[str] = []
-    files = files_of(path)
-    asked = axes is not None or key is not None or domain != "kspace"
+    files = image_files(path, how)
+    asked = how.axes is not None or how.key is not None or how.domain != "kspace"
     # Asked of files that all say it themselves, it is meant: arrays in HDF5, a measurement of twix.
-    alone = {file for file in files if describes_itself(file)} if asked else set()
+    alone = {file for file in files if formats.describes_itself(file)} if asked else set()
     alone = alone if len(alone) < len(files) else set()
     for file in files:
         try:
-            slices = read(
-                file,
-                axes=_for(file, axes, file in alone),
-                key=_for(file, key, file in alone),
-                domain="kspace" if file in alone else domain,
-                averages=averages,
-                trajectory=trajectory,
-                matrix=matrix,
-                readout_oversampling=readout_oversampling,
-                acquired=acquired,
-            )
+            slices = read(file, file in alone)
             if skip_bad:
                 for _ in slices:
                     pass
@@ -195,4 +223,4 @@ def open_scans(
         warnings.warn(f"left out {len(bad)} of {len(bad) + len(parts)} files: {bad[0]}", stacklevel=2)
     if not parts:
         raise NorefError(f"{path}: none of the {len(bad)} files can be read; the first: {bad[0]}")
-    return Scans(parts, subjects)
+    return Scans(parts, subjects, split)

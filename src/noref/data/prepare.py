@@ -19,6 +19,7 @@ from noref.coils.whitening import whitened
 from noref.errors import NorefError
 from noref.physics import compensation
 from noref.sampling.density import ring_density
+from noref.sampling.frames import FRAME_MASKS, frame_masks
 from noref.sampling.holdout import acs_mask, hold_out
 from noref.sampling.masks import IN_POINTS, MASKS, acquisition_mask, mask_from_file, read_mask
 from noref.scan import Role, Scan, coil_maps, encoding_of, full_readouts
@@ -35,8 +36,9 @@ class Preparation(BaseModel):
     """What is done to every scan of a data set before anyone trains on it.
 
     Attributes:
-        mask: Ω: `acquired` (as the file has it), a kind of `sampling.masks`, or the path of a `.npy` mask, to
-            undersample a full scan retrospectively; what was accelerated beside full ones stays as it is.
+        mask: Ω: `acquired` (as the file has it), a kind of `sampling.masks`, of `sampling.frames` for frames
+            of dynamic scans, or the path of a `.npy` mask, to undersample a full scan retrospectively; what
+            was accelerated beside full ones stays as it is.
         acceleration: R of a retrospective mask, the ACS counted; of some the spacing, see `sampling.masks`.
         acs: its calibration lines, or their share of the matrix if below 1. Off the Cartesian grid there are
             none: kinds of lines choose among the read-outs.
@@ -78,8 +80,9 @@ def check_mask(how: Preparation) -> None:
     """
     if how.mask.endswith(".npy"):
         read_mask(Path(how.mask))
-    elif how.mask != "acquired" and how.mask not in MASKS:
-        raise NorefError(f"mask {how.mask!r} is unknown; give acquired, {', '.join(MASKS)}, or a .npy file")
+    elif how.mask != "acquired" and how.mask not in (*MASKS, *FRAME_MASKS):
+        kinds = ", ".join((*MASKS, *FRAME_MASKS))
+        raise NorefError(f"mask {how.mask!r} is unknown; give acquired, {kinds}, or a .npy file")
 
 
 def undersample(scan: Scan, how: Preparation, epoch: int | None = None) -> Scan:
@@ -115,6 +118,8 @@ def _asked_mask(scan: Scan, how: Preparation, epoch: int | None) -> Tensor:
     if scan.trajectory is not None and how.mask in IN_POINTS:
         raise NorefError(f"{scan.id}: mask {how.mask}: off the Cartesian grid only read-outs; use mask=lines")
     check_mask(how)
+    if how.mask in FRAME_MASKS:
+        return _frame_mask(scan, how, epoch)
     if how.mask not in MASKS:
         return mask_from_file(Path(how.mask), scan.shape)
     key = Key(how.seed, scan.id, "mask", epoch if how.redraw and scan.role is Role.PROXY else None)
@@ -125,6 +130,22 @@ def _asked_mask(scan: Scan, how: Preparation, epoch: int | None) -> Tensor:
 def _was_measured(scan: Scan, mask: Tensor) -> bool:
     known = scan.measured if scan.padding is None else scan.measured | scan.padding
     return not bool((mask & ~known).any())
+
+
+def _frame_mask(scan: Scan, how: Preparation, epoch: int | None) -> Tensor:
+    """The mask of one frame, drawn with those of all frames of its slice."""
+    if scan.header.frame is None:
+        raise NorefError(
+            f"{scan.id}: mask {how.mask} is for frames of a dynamic scan, and none are told; name their "
+            "axis, as in axes=frame,coils,ky,kx, or use mask=lines"
+        )
+    if how.partial_fourier < 1:
+        raise NorefError(f"mask {how.mask}: is not for partial Fourier; leave out partial_fourier")
+    number, count = scan.header.frame
+    volume, index = scan.id.rsplit("/", 1)
+    redrawn = epoch if how.redraw and scan.role is Role.PROXY else None
+    key = Key(how.seed, f"{volume}/{int(index) - number:03d}", "mask", redrawn)
+    return frame_masks(how.mask, count, scan.shape, how.acceleration, _acs(scan, how), key)[number]
 
 
 def _acs(scan: Scan, how: Preparation) -> float:

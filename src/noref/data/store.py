@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from noref.data.dataset import Dataset, Seen, densities
-from noref.data.files import subject_of
+from noref.data.files import subject_of, subjects_of
 from noref.data.folder import Folder
 from noref.data.prepare import Preparation
 from noref.data.record import get
+from noref.data.split import Split
 from noref.data.storage import INDEX, MANIFEST, UNFINISHED, Storage
 from noref.data.zarr import SUFFIX, ZarrFolder, ZarrObjects
 from noref.errors import NorefError
@@ -81,17 +82,18 @@ def is_store(path: str | Sequence[str]) -> bool:
     return bool(stores)
 
 
-def open_store(path: str | Sequence[str], subjects: int | None = None) -> Store:
+def open_store(path: str | Sequence[str], subjects: int | None = None, split: Split | None = None) -> Store:
     """The store that a path, or a list of one, names.
 
     Args:
         path: see `is_store`.
         subjects: only the scans of so many subjects, in the order of their names.
+        split: only those of a part of the subjects.
 
     Raises:
         NorefError: as `Store` does.
     """
-    return Store(path if isinstance(path, str) else path[0], subjects)
+    return Store(path if isinstance(path, str) else path[0], subjects, split)
 
 
 class Store(OnDemand):
@@ -101,11 +103,13 @@ class Store(OnDemand):
         path: of a finished store, see `storage_at`.
         subjects: only the scans of so many subjects, in the order of their names.
 
+        split: only those of a part of the subjects.
+
     Raises:
         NorefError: if it is damaged, a newer version wrote it, or the system refuses to open its files.
     """
 
-    def __init__(self, path: Path | str, subjects: int | None = None) -> None:
+    def __init__(self, path: Path | str, subjects: int | None = None, split: Split | None = None) -> None:
         self.storage = storage_at(path)
         self.path = self.storage.path
         try:
@@ -125,7 +129,7 @@ class Store(OnDemand):
                 raise ValueError(f"{INDEX} is not as it was written")
             index = arrays_of(content)
             survey = survey_of(index, {})
-            kept = set(sorted({subject_of(seen.id) for seen in survey})[:subjects])
+            kept = subjects_of((seen.id for seen in survey), subjects, split)
             chosen = [i for i, seen in enumerate(survey) if subject_of(seen.id) in kept]
             self.survey: Sequence[Seen] = [survey[i] for i in chosen]
             self._places = index["places"][chosen]

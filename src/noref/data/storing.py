@@ -77,7 +77,7 @@ def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[st
         storage: new, empty, or of that store.
         how: its scans are prepared.
         role: of all of them.
-        ids: of all of them; without any, an unfinished store is not gone on with.
+        ids: of all of them, and how they are read; without any, an unfinished store is not gone on with.
 
     Raises:
         NorefError: if the storage holds anything else, or masks are drawn anew each epoch.

@@ -31,9 +31,13 @@ from noref.formats import (
 )
 from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged, name_of
+from noref.formats.beside import Accompanied, Companions, with_calibration
 from noref.formats.filled import Acquired
 from noref.formats.kinds import describes_itself
+from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_scans import Averages
+from noref.formats.noise_files import noise_of
+from noref.formats.reading import Beside, Reading
 from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
 
@@ -44,11 +48,18 @@ __all__ = [
     "SUFFIXES",
     "Acquired",
     "Averages",
+    "Beside",
+    "Companions",
     "Domain",
+    "Reading",
     "Slices",
+    "calibration_beside",
     "describes_itself",
     "name_of",
+    "noise_beside",
     "read",
+    "read_as",
+    "with_calibration",
     "write",
 ]
 
@@ -66,6 +77,8 @@ def read(
     matrix: int | None = None,
     readout_oversampling: float = 2.0,
     acquired: Acquired = "header",
+    noise: Path | str | Companions[Measurement] | None = None,
+    calibration: Path | str | Companions[Slices] | None = None,
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
@@ -79,9 +92,9 @@ def read(
     Args:
         path: of the file; for BART with or without a suffix; for DICOM also the folder of a series.
         axes: names of the array's axes, such as `"coils,kx,ky"` or `"slice,y,x"`: `coils`, `ky`, `kx` (`y`,
-            `x` for images), `slice`, `set`, and `-` for one whose first entry alone is wanted. In the order
-            that NumPy shows, for `.mat` files the order that MATLAB shows. `"cmrxrecon"` for a `.mat` file
-            of CMRxRecon.
+            `x` for images), `slice`, `frame`, `set`, and `-` for one whose first entry alone is wanted. In
+            the order that NumPy shows, for `.mat` files the order that MATLAB shows. `"cmrxrecon"` for a
+            `.mat` file of CMRxRecon.
         key: which array of the file; may be left out if only one has two axes or more. Of twix, which
             measurement; the last with an image if None.
         domain: "kspace", or "image" for images, whose k-space is then made and marked as not raw.
@@ -95,18 +108,101 @@ def read(
         readout_oversampling: of `radial` and `golden` spokes: samples per cycle per field of view.
         acquired: of fastMRI and ISMRMRD, "header", or "all" to take lines for measured that parallel imaging
             seems to have computed: no line is empty, and yet the header tells an acceleration.
+        noise: a file of noise scans, or several, of which the one that belongs to the file is taken; instead
+            of those in the file. Arrays have the axes of the image's.
+        calibration: a file of calibration scans likewise.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
             for.
     """
     path = Path(path)
-    if trajectory is not None:
-        if domain == "image":
-            raise NorefError(f"{path}: images have no trajectory; leave out trajectory or domain=image")
-        read_out = _read(path, axes, key, domain, role, mask_key, averages, acquired, on_grid=False)
-        return OffGrid(read_out, trajectory, matrix, readout_oversampling)
-    return _read(path, axes, key, domain, role, mask_key, averages, acquired, on_grid=True)
+    on_grid = trajectory is None
+    if domain == "image" and not on_grid:
+        raise NorefError(f"{path}: images have no trajectory; leave out trajectory or domain=image")
+    slices = _read(path, axes, key, domain, role, mask_key, averages, acquired, on_grid=on_grid)
+    if noise is not None or calibration is not None:
+        slices = _accompanied(slices, noise, calibration, axes)
+    return slices if trajectory is None else OffGrid(slices, trajectory, matrix, readout_oversampling)
+
+
+def read_as(
+    path: Path | str,
+    how: Reading,
+    role: Role = Role.TARGET,
+    noise: Companions[Measurement] | None = None,
+    calibration: Companions[Slices] | None = None,
+) -> Slices:
+    """`read` with settings that are passed on as one.
+
+    Args:
+        path: of the file.
+        how: all settings; of noise and calibration those below are taken.
+        role: what the scans are to the training.
+        noise: from `noise_beside`.
+        calibration: from `calibration_beside`.
+
+    Raises:
+        NorefError: as `read` does.
+    """
+    settings = {name: getattr(how, name) for name in Reading.model_fields}
+    return read(path, role=role, **{**settings, "noise": noise, "calibration": calibration})
+
+
+def noise_beside(
+    files: Sequence[Path], axes: str | None = None, key: str | None = None
+) -> Companions[Measurement]:
+    """Files of noise scans.
+
+    Args:
+        files: one for all images, or one for each.
+        axes: of arrays, see `noise_files.noise_of`.
+        key: of arrays and twix likewise.
+    """
+    return Companions("noise", files, lambda path: noise_of(path, axes, key), lambda one: one.header.subject)
+
+
+def calibration_beside(
+    files: Sequence[Path], axes: str | None = None, key: str | None = None
+) -> Companions[Slices]:
+    """Files of calibration scans, of whose lines all that are not empty count.
+
+    Args:
+        files: one for all images, or one for each.
+        axes: of arrays, see `read`.
+        key: of arrays and twix likewise.
+    """
+    return Companions(
+        "calibration",
+        files,
+        lambda path: _read_calibration(path, axes, key),
+        lambda one: one.ids[0].split("/", 1)[0],
+    )
+
+
+def _read_calibration(path: Path, axes: str | None, key: str | None) -> Slices:
+    if path.is_file() and _begins(path, mrd2.is_mrd2):
+        return mrd2.Mrd2Slices(path, acquired="all", calibrating=True)
+    if h5py.is_hdf5(path) and not (axes or key) and ismrmrd.is_ismrmrd(path):
+        return ismrmrd.IsmrmrdSlices(path, acquired="all", calibrating=True)
+    return read(path, axes=axes, key=key, acquired="all")
+
+
+def _accompanied(
+    slices: Slices,
+    noise: Path | str | Companions[Measurement] | None,
+    calibration: Path | str | Companions[Slices] | None,
+    axes: str | None,
+) -> Slices:
+    if isinstance(noise, Path | str):
+        noise = noise_beside([Path(noise)], axes)
+    if isinstance(calibration, Path | str):
+        calibration = calibration_beside([Path(calibration)], axes)
+    return Accompanied(
+        slices,
+        None if noise is None else noise.of(slices),
+        None if calibration is None else calibration.of(slices)[1],
+    )
 
 
 def _read(
@@ -145,7 +241,7 @@ def _read(
         if axes or mask_key:
             raise NorefError(f"{path}: twix says itself what its axes are; leave out axes and mask_key")
         return twix.TwixSlices(path, role=role, averages=averages, measurement=key)
-    source = _source(path)
+    source = arrays.source_of(path)
     if isinstance(source, arrays.Hdf5 | arrays.Mat5) and domain == "kspace":
         matlab = not isinstance(source, arrays.Hdf5) or source.matlab
         known = matlab and axes is None and key is None and cmrxrecon.recognised(source)
@@ -171,27 +267,6 @@ def _read_dicom(path: Path, role: Role, asked: str | None) -> Slices:
     if asked:
         raise NorefError(f"{path}: DICOM says itself what its axes are; leave out axes, key and mask_key")
     return dicom_images.read(path, role=role)
-
-
-def _source(path: Path) -> arrays.Source:
-    """The file as a source of arrays, judged by its first bytes."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(128)
-    except OSError as error:
-        raise damaged(path, error) from error
-    if h5py.is_hdf5(path):
-        return arrays.Hdf5(path, matlab=start.startswith(b"MATLAB 7"))
-    if start.startswith(b"\x93NUMPY"):
-        return arrays.Npy(path)
-    if start.startswith(b"PK\x03\x04"):
-        return arrays.Npz(path)
-    if start.startswith(b"MATLAB 5"):
-        return arrays.Mat5(path)
-    raise NorefError(
-        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, MRD 2, Siemens twix, BART cfl, "
-        ".mat, .npy, .npz, DICOM and NIfTI"
-    )
 
 
 def write(

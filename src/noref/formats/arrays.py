@@ -1,8 +1,9 @@
 """Plain arrays: `.npy`, `.npz`, MATLAB `.mat` (v5 and v7.3) and HDF5 of any layout, with named axes.
 
 Axes are given as users see them: NumPy's order for `.npy`, `.npz` and HDF5, MATLAB's order for `.mat` files
-of either version (h5py shows v7.3 files reversed). Names: `coils`, `ky`, `kx` or `y`, `x`, `slice`, `set`
-(counts as another scan), and `-` for an axis of which only the first entry is wanted.
+of either version (h5py shows v7.3 files reversed). Names: `coils`, `ky`, `kx` or `y`, `x`, `slice`,
+`frame` (frames of one slice count as slices, one after the other), `set` (counts as another scan), and `-`
+for an axis of which only the first entry is wanted.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats.base import Slices, damaged, name_of, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.zero_border import zero_border
 from noref.physics import fft2c
-from noref.scan import Role, Scan
+from noref.scan import Header, Role, Scan
 
 Domain = Literal["kspace", "image"]
 Index = tuple[int | slice, ...]
@@ -174,12 +176,14 @@ class ArraySlices(Slices):
         self.mask_axes = () if mask_key is None else self._fit_mask(source.shapes()[mask_key])
         stem = name_of(source.path)
         sets = [stem] if "set" not in axes else [f"{stem}.{i}" for i in range(self.sizes["set"])]
-        slices = range(self.sizes.get("slice", 1))
+        self.frames = self.sizes.get("frame", 1)
+        slices = range(self.sizes.get("slice", 1) * self.frames)
         super().__init__(source.path, [scan_id(stem, scan, i) for scan in sets for i in slices], role)
 
     def _read(self, index: int) -> Scan:
         where = f"{self.path}: {self.key}, slice {index}"
-        at = dict(zip(("set", "slice"), divmod(index, self.sizes.get("slice", 1)), strict=True))
+        counts = (self.sizes.get("set", 1), self.sizes.get("slice", 1), self.frames)
+        at = dict(zip(("set", "slice", "frame"), map(int, np.unravel_index(index, counts)), strict=True))
         wanted = ("coils", *PLANE[self.domain])
         plane = self._plane(self.key, self.axes, at, wanted)
         if "coils" not in self.axes:
@@ -188,21 +192,26 @@ class ArraySlices(Slices):
             kspace = fft2c(to_kspace(plane, where, "the image"))
             # All of it is made alike; where it is zero, the image is.
             measured = mask = torch.ones(kspace.shape[-2:], dtype=torch.bool)
+            padding = None
         else:
             kspace = to_kspace(plane, where)
             measured = mask = sampled(kspace)
+            padding = zero_border(measured)
         if self.mask_key is not None:
             plane = self._plane(self.mask_key, self.mask_axes, at, PLANE[self.domain]) != 0
             mask = torch.from_numpy(plane).reshape(-1, 1 if plane.ndim == 1 else kspace.shape[-1])
             mask = mask.expand(measured.shape).clone()
+            mask = mask if padding is None else mask & ~padding
             measured = measured | mask
         return Scan(
             id=self.ids[index],
             kspace=kspace,
             measured=measured,
             mask=mask,
+            padding=padding,
             role=self.role,
             raw=self.domain == "kspace",
+            header=Header(frame=(at["frame"], self.frames) if self.frames > 1 else None),
         )
 
     def _plane(
@@ -274,6 +283,31 @@ def read(
     return ArraySlices(source, key, names, domain, role, mask_key)
 
 
+def source_of(path: Path) -> Source:
+    """A file as a source of arrays, judged by its first bytes.
+
+    Raises:
+        NorefError: if it is damaged, or of no known format.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(128)
+    except OSError as error:
+        raise damaged(path, error) from error
+    if h5py.is_hdf5(path):
+        return Hdf5(path, matlab=start.startswith(b"MATLAB 7"))
+    if start.startswith(b"\x93NUMPY"):
+        return Npy(path)
+    if start.startswith(b"PK\x03\x04"):
+        return Npz(path)
+    if start.startswith(b"MATLAB 5"):
+        return Mat5(path)
+    raise NorefError(
+        f"{path}: of no known format; noref reads fastMRI and ISMRMRD HDF5, MRD 2, Siemens twix, BART cfl, "
+        ".mat, .npy, .npz, DICOM and NIfTI"
+    )
+
+
 def parse_axes(
     path: Path, key: str, shape: tuple[int, ...], axes: str | None, domain: Domain
 ) -> tuple[str, ...]:
@@ -288,7 +322,7 @@ def parse_axes(
             raise NorefError(f"{path}: {key} is {shape}; say with axes which is which, as in 'coils,ky,kx'")
         return plane
     names = tuple(name.strip() for name in axes.split(","))
-    allowed = {"coils", "slice", "set", "-", *plane}
+    allowed = {"coils", "slice", "frame", "set", "-", *plane}
     unknown = sorted(set(names) - allowed)
     if unknown:
         raise NorefError(f"{path}: no axis is called {', '.join(unknown)}; use {', '.join(sorted(allowed))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ STRAY_ZEROS = 0.01
 
 _UNSIGNED = np.uint64(0x7FFFFFFF7FFFFFFF)
 """Bits of a complex64 but for the signs of its parts."""
+
+PSEUDONYM = re.compile("patient-[0-9a-f]{8}")
+"""What stands for a patient whose ID a file tells."""
 
 COMPOUNDS = (("r", "i"), ("real", "imag"))
 """How HDF5 files write complex numbers: h5py and fastMRI, MATLAB."""
@@ -87,8 +91,23 @@ def scan_id(subject: str, scan: str, index: int) -> str:
 
 
 def pseudonym(patient: str) -> str:
-    """A subject made of a patient's ID, so that all scans of a patient stay together and no name is told."""
+    """A subject made of a patient's ID, so that all scans of a patient stay together and no name is told.
+
+    That of a pseudonym is the pseudonym: files that were written with one are read back alike.
+    """
+    if PSEUDONYM.fullmatch(patient):
+        return patient
     return f"patient-{hashlib.blake2b(patient.encode(), digest_size=4).hexdigest()}"
+
+
+def subject_named(patient: str, name: str) -> str:
+    """Who a scan is of: the pseudonym of the patient, or the file's name where it is all that is told.
+
+    Args:
+        patient: the ID that the file holds, or its pseudonym; empty if it holds none.
+        name: of the file; an ID that it shows anyway is kept, as in simulated scans.
+    """
+    return name if not patient or pseudonym(patient) == pseudonym(name) else pseudonym(patient)
 
 
 def name_of(path: Path) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor
 from noref.errors import NorefError
 from noref.formats.arrays import Hdf5, Mat5, Source
 from noref.formats.base import Slices, damaged, sampled, scan_id, to_kspace
-from noref.scan import Role, Scan
+from noref.scan import Header, Role, Scan
 
 LAYOUT = "cmrxrecon"
 """What to say for `axes` where the content does not tell."""
@@ -62,7 +62,8 @@ class CmrxreconSlices(Slices):
             shown = read_mask(self.mask, (self.lines, self.readout), self.frames)[frame]
             mask = shown | (centre_of(shown) & measured)
             measured = measured | mask
-        return Scan(id=self.ids[index], kspace=kspace, measured=measured, mask=mask, role=self.role)
+        header = Header(frame=(frame, self.frames) if self.frames > 1 else None)
+        return Scan(self.ids[index], kspace, measured, mask, role=self.role, header=header)
 
 
 def read(

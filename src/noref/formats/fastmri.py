@@ -25,7 +25,16 @@ from torch import Tensor
 from noref.errors import NorefError
 from noref.files import whole
 from noref.formats import ismrmrd_header
-from noref.formats.base import Slices, as_complex64, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.base import (
+    Slices,
+    as_complex64,
+    numeric,
+    opened,
+    sampled,
+    scan_id,
+    subject_named,
+    to_kspace,
+)
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.formats.geometry import with_counters
 from noref.physics import crop_centre, ifft2c
@@ -73,7 +82,7 @@ class FastmriSlices(Slices):
             if self.mask_key is None and mask_key != "mask":
                 raise NorefError(f"{path}: holds no {mask_key}; it has {', '.join(file)}")
             self.mask_axes = self._fit_mask(path, file, (slices, readout, phase))
-            self.subject = _text(file.attrs.get("patient_id")) or path.stem
+            self.subject = subject_named(_text(file.attrs.get("patient_id")), path.stem)
             self.protocol = _text(file.attrs.get("acquisition"))
             self.acquired: Acquired = acquired
             header = file.get("ismrmrd_header")

@@ -41,6 +41,7 @@ class IsmrmrdSlices(MeasuredSlices):
         role: what the scans are to the training.
         averages: see `MeasuredSlices`.
         acquired: which lines count as measured, see `formats.filled`.
+        calibrating: see `MeasuredSlices`.
 
     Raises:
         NorefError: if the file is damaged or holds no image, or its parts contradict each other.
@@ -55,18 +56,28 @@ class IsmrmrdSlices(MeasuredSlices):
         role: Role = Role.TARGET,
         averages: Averages = "mean",
         acquired: Acquired = "header",
+        calibrating: bool = False,
     ) -> None:
-        with opened(path) as file:
-            measurements = [_measurement(path, file, name) for name in _groups(file) if _data(file, name)]
+        measurements = measurements_of(path)
         # Scanners keep noise scans in a measurement of their own.
         spare = next((m for m in measurements if m.noise is not None), None)
         pairs = [(one, one if one.noise is not None else spare) for one in measurements]
-        super().__init__(path, pairs, role, averages, acquired)
+        super().__init__(path, pairs, role, averages, acquired, calibrating=calibrating)
 
     @contextmanager
     def _values(self, one: Measurement) -> Iterator[Values]:
         with opened(self.path) as file:
             yield FileValues(_data(file, one.group))
+
+
+def measurements_of(path: Path) -> list[Measurement]:
+    """All measurements in a file, with the covariances of their noise scans.
+
+    Raises:
+        NorefError: if it is damaged, or parts of it contradict each other.
+    """
+    with opened(path) as file:
+        return [_measurement(path, file, name) for name in _groups(file) if _data(file, name)]
 
 
 def _groups(file: h5py.File) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.errors import NorefError
-from noref.formats.base import damaged
+from noref.formats.base import damaged, pseudonym
 from noref.formats.filled import Acquired
 from noref.formats.mrd_header import COUNTERS as LIMITED
 from noref.formats.mrd_header import EPI, EncodingSpace, Limits, MrdHeader, Space, Trapezoid, trapezoid
@@ -61,6 +61,7 @@ class Mrd2Slices(MeasuredSlices):
         role: what the scans are to the training.
         averages: see `MeasuredSlices`.
         acquired: which lines count as measured, see `formats.filled`.
+        calibrating: see `MeasuredSlices`.
 
     Raises:
         NorefError: if mrd-python is not installed or of another version, the stream is cut or damaged or
@@ -76,30 +77,14 @@ class Mrd2Slices(MeasuredSlices):
         role: Role = Role.TARGET,
         averages: Averages = "mean",
         acquired: Acquired = "header",
+        calibrating: bool = False,
     ) -> None:
-        self.path, mrd = path, module(path)
-        try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                _check_version(path, content[:_DESCRIPTION], mrd)
-                header, self._readouts = _readouts(mrd, file, content)
-        except NorefError:
-            raise
-        # What decoding damaged bytes raises is any of a dozen errors.
-        except Exception as error:
-            raise damaged(path, error) from error
-        table = np.array([one.head for one in self._readouts], FIELDS)
-        one = Measurement("", header, table, None, 0.0)
-        with self._values(one) as values:
-            one = with_noise(path, values, one)
-        super().__init__(path, [(one, one)], role, averages, acquired)
+        one, self._readouts = _measured(path)
+        super().__init__(path, [(one, one)], role, averages, acquired, calibrating=calibrating)
 
     @contextmanager
     def _values(self, one: Measurement) -> Iterator[Values]:  # noqa: ARG002 - there is only one
-        try:
-            content = np.memmap(self.path, np.uint8, mode="r")
-        except (OSError, ValueError) as error:
-            raise damaged(self.path, error) from error
-        yield _StreamValues(content, self._readouts)
+        yield _values(self.path, self._readouts)
 
 
 class _Readout:
@@ -150,6 +135,38 @@ class _StreamValues:
         return np.frombuffer(self._content[start : start + length].tobytes(), "<f4")
 
 
+def measurement_of(path: Path) -> Measurement:
+    """The measurement in a stream, with the covariance of its noise scans.
+
+    Raises:
+        NorefError: as `Mrd2Slices` does, but for streams without an image.
+    """
+    return _measured(path)[0]
+
+
+def _measured(path: Path) -> tuple[Measurement, list[_Readout]]:
+    mrd = module(path)
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_version(path, content[:_DESCRIPTION], mrd)
+            header, readouts = _readouts(mrd, file, content)
+    except NorefError:
+        raise
+    # What decoding damaged bytes raises is any of a dozen errors.
+    except Exception as error:
+        raise damaged(path, error) from error
+    table = np.array([one.head for one in readouts], FIELDS)
+    return with_noise(path, _values(path, readouts), Measurement("", header, table, None, 0.0)), readouts
+
+
+def _values(path: Path, readouts: Sequence[_Readout]) -> _StreamValues:
+    try:
+        content = np.memmap(path, np.uint8, mode="r")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    return _StreamValues(content, readouts)
+
+
 def _readouts(mrd: ModuleType, file: Any, content: mmap.mmap) -> tuple[MrdHeader, list[_Readout]]:
     found, start = list[_Readout](), 0
     with mrd.BinaryMrdReader(file) as reader:
@@ -197,7 +214,7 @@ def _header(header: Any) -> MrdHeader:
     )
     return MrdHeader(
         spaces=[_space(encoding) for encoding in header.encoding],
-        subject=(subject and subject.patient_id) or "",
+        subject=pseudonym(subject.patient_id) if subject and subject.patient_id else "",
         protocol=(measured and measured.protocol_name) or "",
         noise_bandwidth=(system and system.relative_receiver_noise_bandwidth) or 1.0,
         field_strength=(system and system.system_field_strength_t) or None,

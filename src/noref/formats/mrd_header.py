@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+from noref.formats.base import pseudonym
+
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
 
 CARTESIAN = ("", "cartesian", "epi")
@@ -106,7 +108,7 @@ class MrdHeader:
 
     Attributes:
         spaces: by the number that read-outs give as theirs, `encoding_space_ref`.
-        subject: the patient's id.
+        subject: the pseudonym of the patient's ID, or what a file that is written is to hold as one.
         protocol: its name.
         noise_bandwidth: mean of the receiver's noise power over the bandwidth, over that at its centre.
         calibration_lines: embedded in the image, along `kspace_encode_step_1`.
@@ -142,10 +144,11 @@ def parse(text: bytes) -> MrdHeader | None:
     except ElementTree.ParseError:
         return None
     bandwidth = _number(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
+    patient = _text(root, "subjectInformation/patientID")
     echoes = [_value(element.text) for element in root.findall("{*}sequenceParameters/{*}TE")]
     return MrdHeader(
         spaces=[_encoding(element) for element in root.findall("{*}encoding")],
-        subject=_text(root, "subjectInformation/patientID"),
+        subject=pseudonym(patient) if patient else "",
         protocol=_text(root, "measurementInformation/protocolName"),
         noise_bandwidth=bandwidth or 1.0,
         calibration_lines=calibration_lines(root),

@@ -6,6 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from noref.coils.calibration import centred_block
 from noref.errors import NorefError
 from noref.formats.base import Slices, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
+from noref.formats.mrd_checks import check_calibrated, check_centre, check_limits, check_place
 from noref.formats.mrd_epi import evenly_sampled, lines_of
 from noref.formats.mrd_frames import Frame, frames
 from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
@@ -25,6 +27,7 @@ from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
 from noref.formats.mrd_measurement import Measurement, listed, noise_in_image
 from noref.formats.mrd_readouts import Flag, Table, Values, flagged, grid, read_samples, read_trajectory
 from noref.formats.mrd_volumes import Slab, is_filled, is_volume, plane_of, planes_of, slab_of
+from noref.formats.zero_border import zero_columns
 from noref.scan import Role, Scan
 
 Averages = Literal["mean", "apart"]
@@ -40,10 +43,16 @@ class MeasuredSlices(Slices):
         averages: whether averages are averaged, or scans of their own: two measurements of the same, of which
             one can be held against what is made of the other.
         acquired: which lines count as measured, see `formats.filled`.
+        calibrating: whether calibration lines without an image are lines of one, of the centre.
+
+    Attributes:
+        noise_beside: noise scans of another file, which count instead of the pairs'; or None.
 
     Raises:
         NorefError: if there is no image, or parts of the file contradict each other.
     """
+
+    noise_beside: Measurement | None = None
 
     def __init__(
         self,
@@ -52,10 +61,15 @@ class MeasuredSlices(Slices):
         role: Role,
         averages: Averages,
         acquired: Acquired,
+        *,
+        calibrating: bool = False,
     ) -> None:
         found = [
             (one, noise, frames(one.table, one.header, apart=averages == "apart")) for one, noise in pairs
         ]
+        if calibrating and not any(own for *_, own in found):
+            pairs = [(imaging(one), noise) for one, noise in pairs]
+            found = [(one, noise, frames(one.table, one.header)) for one, noise in pairs]
         several = sum(bool(own) for *_, own in found) > 1
         self._frames: list[tuple[Measurement, Measurement | None, Frame, int | None]] = []
         self._acquired: Acquired = acquired
@@ -96,6 +110,7 @@ class MeasuredSlices(Slices):
 
     def _read(self, index: int) -> Scan:
         one, noise, frame, plane = self._frames[index]
+        noise = self.noise_beside or noise
         name = self.ids[index]
         if plane is not None:
             slab = self._slab(one, frame, plane)
@@ -116,6 +131,13 @@ class MeasuredSlices(Slices):
     @abstractmethod
     def _values(self, one: Measurement) -> AbstractContextManager[Values]:
         """The numbers of a measurement's read-outs, inside the block."""
+
+
+def imaging(one: Measurement) -> Measurement:
+    """A measurement whose calibration lines are taken for lines of an image."""
+    table = one.table.copy()
+    table["flags"] &= ~np.uint64(Flag.CALIBRATION)
+    return replace(one, table=table)
 
 
 def scan_of(
@@ -156,12 +178,14 @@ def scan_of(
         positions = read_trajectory(path, values, one.table, frame.imaging)
         kspace, count, trajectory = _spokes(path, table, samples, positions, space)
     measured = torch.from_numpy(count > 0)
+    if trajectory is None:
+        check_calibrated(path, one.table, frame, space, measured)
     scan = Scan(
         id=name,
         kspace=to_kspace(kspace, f"{path}: {name}"),
         measured=measured,
         mask=measured,
-        padding=padding(measured, space) if trajectory is None else None,
+        padding=_known_zeros(measured, space) if trajectory is None else None,
         trajectory=trajectory,
         calibration=_calibration(path, values, one, frame, space),
         noise_cov=noise_in_image(noise, table, count, gain),
@@ -172,6 +196,12 @@ def scan_of(
         return scan
     lines = _acquired(table, rows, scan, one.header, frame)
     return scan if lines is None else without_filled(scan, lines)
+
+
+def _known_zeros(measured: Tensor, space: EncodingSpace) -> Tensor | None:
+    """Lines beyond the resolution, and columns that no read-out reaches on either side; None if none."""
+    found = [one for one in (padding(measured, space), zero_columns(measured)) if one is not None]
+    return torch.stack(found).any(0) if found else None
 
 
 def _acquired(
@@ -205,7 +235,11 @@ def _marked(like: Tensor, rows: NDArray[np.intp]) -> Tensor:
 def _calibration(
     path: Path, values: Values, one: Measurement, frame: Frame, space: EncodingSpace
 ) -> Tensor | None:
-    """The fully sampled centre of the slice's calibration scan, brought to the image's field of view."""
+    """The fully sampled centre of the slice's calibration scan, brought to the image's field of view.
+
+    Raises:
+        NorefError: if it is of another place than the image, or does not hold the centre of k-space.
+    """
     if not len(frame.calibration):
         return None
     table = one.table[frame.calibration]
@@ -216,10 +250,18 @@ def _calibration(
     rows, shape = places(path, table, own)
     lines = lines_of(path, values, one, frame.calibration, told)
     kspace, count = grid(path, lines.table, lines.samples, rows, shape)
-    block = centred_block(torch.from_numpy(kspace), torch.from_numpy(count > 0))
+    sampled = torch.from_numpy(count > 0)
+    block = centred_block(torch.from_numpy(kspace), sampled)
+    if flagged(table, Flag.CALIBRATION | Flag.CALIBRATION_AND_IMAGING).any():
+        check_centre(path, sampled, block)
     if 0 in block.shape:
         return None
     mine, wanted = (part.encoded.view[:2] for part in (own, space))
+    images = one.table[frame.imaging]
+    image, calibrating = (
+        header_of(one.header, of, heads, count.shape, True) for of, heads in ((space, images), (own, table))
+    )
+    check_place(path, image, calibrating, block, mine)
     if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
         wanted = space.recon.view[:2]
     if mine == wanted or 0 in (*mine, *wanted):
@@ -232,7 +274,8 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
 
     Raises:
         NorefError: if the read-outs of a slice are empty, differ in channels from each other or from the
-            noise scans, or are partitions of a 3-D scan off the Cartesian grid.
+            noise scans, lie outside the header's limits, or are partitions of a 3-D scan off the Cartesian
+            grid.
     """
     used = one.table[np.concatenate([frame.imaging, frame.calibration])]
     coils = set(used["active_channels"].tolist())
@@ -246,6 +289,8 @@ def check(path: Path, one: Measurement, noise: Measurement | None, frame: Frame)
             "it with the noise scan of its own coils, or without one"
         )
     space = one.header.space(frame.key[0])
+    if space.trajectory in CARTESIAN:
+        check_limits(path, one.table[frame.imaging], space)
     if is_volume(one.table, frame) and space.trajectory not in CARTESIAN:
         partitions = len(np.unique(one.table["kspace_encode_step_2"][frame.imaging]))
         raise NorefError(

@@ -97,4 +97,4 @@ class OffGrid(Slices):
                 f"{places.shape[0]} × {places.shape[1]}; give the trajectory of this scan, or axes=…"
             )
         matrix = matrix_of(places) if self.matrix is None else (self.matrix, self.matrix)
-        return replace(scan, trajectory=places, header=replace(scan.header, matrix=matrix))
+        return replace(scan, padding=None, trajectory=places, header=replace(scan.header, matrix=matrix))

@@ -74,9 +74,7 @@ class TwixSlices(MeasuredSlices):
         averages: Averages = "mean",
         measurement: str | None = None,
     ) -> None:
-        _check_installed(path)
-        with path.open("rb") as file:
-            found = [_read(path, file, part) for part in parts_of(path, file)]
+        found = _parts(path)
         numbers = [i for i, one in enumerate(found) if frames(one.measurement.table, one.measurement.header)]
         if not numbers:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
@@ -101,6 +99,21 @@ class TwixSlices(MeasuredSlices):
                 yield TwixValues(self.path, file, self._blocks)
         except OSError as error:
             raise damaged(self.path, error) from error
+
+
+def measurements_of(path: Path) -> list[Measurement]:
+    """All measurements in a file, with the covariances of their noise scans.
+
+    Raises:
+        NorefError: if twixtools is not installed, or the file is damaged.
+    """
+    return [part.measurement for part in _parts(path)]
+
+
+def _parts(path: Path) -> list[_Part]:
+    _check_installed(path)
+    with path.open("rb") as file:
+        return [_read(path, file, part) for part in parts_of(path, file)]
 
 
 def _check_installed(path: Path) -> None:

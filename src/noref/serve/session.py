@@ -219,7 +219,7 @@ class Session:
             self._log("image", seconds=round(time.monotonic() - began, 3), **told)
             return made
         self.counts.errors += 1
-        # A slice is told by its name, which begins with the patient's.
+        # A slice is told by its name, which begins with the patient.
         subject = (one.header.subject or one.name).replace("/", "_")
         self._log("error", text=text.replace(f"{subject}/", ""))
         return Text(Id.TEXT, f"{ERROR} {text}".encode())

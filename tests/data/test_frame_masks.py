@@ -1,0 +1,76 @@
+"""k-t masks of the frames of a dynamic scan: drawn together, by every command that undersamples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from noref import api
+from noref.config import Source
+from noref.data.prepare import Preparation, undersample
+from noref.errors import NorefError
+from noref.sampling.frames import frame_masks
+from noref.scan import Role
+from noref.seeding import Key
+
+FRAMES, SLICES, COILS, SIZE = 4, 2, 2, 16
+AXES = "slice,frame,coils,ky,kx"
+
+
+def full() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (SLICES, FRAMES, COILS, SIZE, SIZE)
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+
+
+@pytest.fixture
+def dynamic(tmp_path: Path) -> str:
+    np.save(tmp_path / "a.npy", full())
+    return str(tmp_path / "a.npy")
+
+
+def test_frames_are_slices_in_their_order(dynamic: str) -> None:
+    scans = api.slices(Source(path=dynamic, axes=AXES))
+    assert scans.ids == tuple(f"a/a/{i:03d}" for i in range(SLICES * FRAMES))
+    assert [scan.header.frame for scan in scans] == [
+        (f, FRAMES) for _ in range(SLICES) for f in range(FRAMES)
+    ]
+    for i, scan in enumerate(scans):
+        assert torch.equal(scan.kspace, torch.from_numpy(full()[divmod(i, FRAMES)]))
+
+
+@pytest.mark.parametrize("kind", ["kt-lines", "kt-equispaced"])
+def test_frames_of_a_slice_share_out_its_lines(dynamic: str, kind: str) -> None:
+    how = Source(path=dynamic, axes=AXES, mask=kind, acceleration=4, acs=0)
+    masks = [undersample(scan, how).mask[:, 0] for scan in api.slices(how)]
+    drawn = [torch.stack(masks[s * FRAMES : (s + 1) * FRAMES]) for s in range(SLICES)]
+    for number, one in enumerate(drawn):
+        assert one.sum(0).tolist() == [1] * SIZE
+        key = Key(how.seed, f"a/a/{number * FRAMES:03d}", "mask")
+        assert torch.equal(one, frame_masks(kind, FRAMES, (SIZE, SIZE), 4, 0, key)[..., 0])
+    other = [undersample(scan, how.model_copy(update={"seed": 5})).mask for scan in api.slices(how)]
+    assert not torch.equal(torch.stack(other)[..., 0], torch.stack(masks))
+
+
+def test_cmrxrecons_frames_are_such_frames(tmp_path: Path) -> None:
+    folder = tmp_path / "P001"
+    folder.mkdir()
+    scipy.io.savemat(folder / "cine_sax.mat", {"kspace_full": full().transpose(4, 3, 2, 0, 1)})
+    how = Source(path=str(folder / "cine_sax.mat"), axes="cmrxrecon", mask="kt-lines", acceleration=4, acs=0)
+    scans = api.dataset(how.model_copy(update={"maps": "acs"}), Role.PROXY)
+    lines = [undersample(scan, how).mask[:, 0] for scan in scans.slices]
+    assert torch.stack(lines[:FRAMES]).sum(0).tolist() == [1] * SIZE
+
+
+def test_what_has_no_frames_is_one_line(dynamic: str) -> None:
+    scan = api.slices(Source(path=dynamic, axes=AXES))[0]
+    how = Preparation(mask="kt-lines", acceleration=4, acs=0)
+    with pytest.raises(NorefError, match="mask kt-lines is for frames of a dynamic scan, and none are told"):
+        undersample(replace(scan, header=replace(scan.header, frame=None)), how)
+    with pytest.raises(NorefError, match="mask kt-lines: is not for partial Fourier"):
+        undersample(scan, how.model_copy(update={"partial_fourier": 0.75}))

@@ -13,7 +13,7 @@ from noref.classical import CGSense, Wavelet, ZeroFilled
 from noref.classical.dwt import wavelet_transform
 from noref.scan import ScanBatch
 
-CONVERGED = Wavelet(levels=None, iterations=600, tolerance=0, cycle_spinning=False)
+CONVERGED = Wavelet(levels=None, iterations=600, tolerance=0, cycle_spinning=False, reweighted=False)
 
 
 def brightness(zero_filled: torch.Tensor) -> float:

@@ -110,7 +110,7 @@ def row(scan: Scan, image: Tensor, strength: float, cpu: float, choice: float | 
 def by_noref(scan: Scan, method: str) -> Row:
     """λ by held-out samples; the image anew, from nothing, so that its time is one image's."""
     began = time.process_time()
-    strength = choose(CLASSICAL[method], scan).strength
+    strength = choose(CLASSICAL[method], scan).for_all
     chosen = time.process_time()
     image = fit(CLASSICAL[method], scan, strength)
     return row(scan, image, strength, time.process_time() - chosen, chosen - began)

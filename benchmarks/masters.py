@@ -50,7 +50,7 @@ SCANS: dict[str, dict[str, object]] = {
 }
 MASKS = {"lines": "random lines", "equispaced": "evenly spaced lines"}
 CASES = [f"{name}-{rate}-lines" for name in ("mchiew", "loraks") for rate in (2, 3, 4)]
-CASES += ["ugmpi-4-lines", "mchiew-3-equispaced", "loraks-3-equispaced"]
+CASES += ["ugmpi-4-lines", "mchiew-3-equispaced"]
 LAMBDAS = [float(f"{value:.2g}") for value in np.geomspace(1e-4, 1e-1, 10)]
 METHODS = {"cg-sense": "CG-SENSE", "wavelet": "wavelets", "tv": "total variation"}
 SIDES = {"noref": "noref", "bart": "BART", "sigpy": "SigPy"}

@@ -118,7 +118,7 @@ def test_a_small_holdout_is_joined_by_all_other_lines():
 def test_all_samples_are_regularised_less_than_a_part_of_them():
     scan, method = acquired(ellipses((48, 36))), CGSense()
     choice = choose(method, scan)
-    assert choice.for_all == pytest.approx(0.75 * choice.strength)
+    assert choice.for_all == pytest.approx(0.75**0.5 * choice.strength)
     assert torch.equal(reconstruct(method, scan), fit(method, scan, choice.for_all))
     single = choose(CGSense(strengths=(0.01,)), scan)
     assert single.for_all == single.strength == 0.01

@@ -74,9 +74,8 @@ class Choice:
 
     Attributes:
         strength: the chosen one, of images without what was held out.
-        for_all: what it is for all of Ω: that strength times the share of Ω outside the ACS that the images
-            were made of, the mean over the splits. The fewer lines, the more aliasing there is to suppress:
-            on real heads what suits three quarters of them is 1.4 times as strong as what suits all. The same
+        for_all: what it is for all of Ω, `strength · √(share of Ω outside the ACS that the images were made
+            of)`, the mean over the splits: the fewer lines, the more aliasing there is to suppress. The same
             for a single strength, and for methods for evenly spaced lines.
         image: complex64 `(sets, y, x)`, reconstructed from Ω∖Γ with it.
         errors: `holdout_error` of every strength that was tried.
@@ -148,7 +147,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
         # From the stronger one, as all before: more iterations than these had would flatter it.
         attempt((weaker * stronger) ** 0.5, images[stronger])
     best = _best(scores)
-    return Choice(best, best if settled else best * _kept(parts), images[best][0], errors, scores)
+    return Choice(best, best if settled else best * _kept(parts) ** 0.5, images[best][0], errors, scores)
 
 
 def splits(scan: Scan) -> list[Scan]:

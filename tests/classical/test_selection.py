@@ -135,7 +135,10 @@ def test_one_coil_is_not_dimmed_by_a_strength_that_cannot_be_told():
     scan = acquired(ellipses((48, 36)), coils=1)
     for one in (scan, without_acs(scan)):
         zero_filled = reconstruct(ZeroFilled(), one)
-        torch.testing.assert_close(reconstruct(CGSense(), one), zero_filled, rtol=0.02, atol=1e-5)
+        plain = reconstruct(CGSense(reweighted=False), one)
+        torch.testing.assert_close(plain, zero_filled, rtol=0.02, atol=1e-5)
+        made = psnr(reconstruct(CGSense(), one), scan.reference)
+        assert made > psnr(zero_filled, scan.reference)
 
 
 def without_acs(scan: Scan) -> Scan:

@@ -1,12 +1,14 @@
 """Classical reconstructions beside those of BART and SigPy, on real heads that were undersampled once.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python -m benchmarks.masters
-    python -m benchmarks.masters --scans loraks-4 --sides noref      measures these anew, and keeps the rest
+    python -m benchmarks.masters --scans loraks-4-lines --sides noref  measures these anew, and keeps the rest
+    python -m benchmarks.masters --mask equispaced                     likewise, scans in evenly spaced lines
 
-All sides get the same samples and the same maps, in the same unit: the image's 99.5th percentile is about 1,
-so that λ means the same to everyone. The peers' λ is the one of ten that the reference prefers; noref's is
-chosen by held-out samples, without the reference. Figures land in `benchmarks/results/masters.json`, their
-table in `docs/classical.md`. BART is a program, whose time includes reading and writing, and starting it.
+All sides get the same samples and the same maps, noref's ESPIRiT of the calibration region, in the same
+unit: the image's 99.5th percentile is about 1, so that λ means the same to everyone. The peers' λ is the one
+of ten that the reference prefers; noref's is chosen by held-out samples, without the reference. Figures land
+in `benchmarks/results/masters.json`, their table in `docs/classical.md`. BART is a program, whose time
+includes reading and writing, and starting it.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ SCANS: dict[str, dict[str, object]] = {
     "loraks": {"path": "loraks_mprage_4ch_full.mat", "key": "kData", "axes": "ky,kx,coils", "acs": 24},
     "ugmpi": {"path": "ugmpi_4h_GE_coilimages.mat", "axes": "y,x,coils", "domain": "image", "acs": 24},
 }
-CASES = [f"{name}-{rate}" for name in ("mchiew", "loraks") for rate in (2, 3, 4)] + ["ugmpi-4"]
+MASKS = {"lines": "random lines", "equispaced": "evenly spaced lines"}
+CASES = [f"{name}-{rate}-lines" for name in ("mchiew", "loraks") for rate in (2, 3, 4)]
+CASES += ["ugmpi-4-lines", "mchiew-3-equispaced"]
 LAMBDAS = [float(f"{value:.2g}") for value in np.geomspace(1e-4, 1e-1, 10)]
 METHODS = {"cg-sense": "CG-SENSE", "wavelet": "wavelets", "tv": "total variation"}
 SIDES = {"noref": "noref", "bart": "BART", "sigpy": "SigPy"}
@@ -88,10 +92,10 @@ class Row:
 
 
 def undersampled(case: str) -> Scan:
-    """A scan as `noref reconstruct FILE mask=lines acceleration=…` prepares it."""
-    name, rate = case.split("-")
+    """A scan as `noref reconstruct FILE mask=… acceleration=…` prepares it."""
+    name, rate, mask = case.split("-")
     settings = SCANS[name] | {"path": str(DATA / str(SCANS[name]["path"]))}
-    source = Source(**settings, mask="lines", acceleration=float(rate))  # type: ignore[arg-type] # checked by pydantic
+    source = Source(**settings, mask=mask, acceleration=float(rate))  # type: ignore[arg-type] # checked by pydantic
     return api.dataset(source, Role.TARGET).scan(0)
 
 
@@ -106,7 +110,7 @@ def row(scan: Scan, image: Tensor, strength: float, cpu: float, choice: float | 
 def by_noref(scan: Scan, method: str) -> Row:
     """λ by held-out samples; the image anew, from nothing, so that its time is one image's."""
     began = time.process_time()
-    strength = choose(CLASSICAL[method], scan).strength
+    strength = choose(CLASSICAL[method], scan).for_all
     chosen = time.process_time()
     image = fit(CLASSICAL[method], scan, strength)
     return row(scan, image, strength, time.process_time() - chosen, chosen - began)
@@ -190,8 +194,9 @@ def table(results: Results) -> str:
             ours = sides["noref"]
             times = ["" if ours is None else f"{ours['cpu']:.2f}, {ours['cpu'] + ours['choice']:.2f}"]
             times += ["" if one is None else f"{one['cpu']:.2f}" for one in (sides["bart"], sides["sigpy"])]
-            name, rate = case.split("-")
-            lines.append("| " + " | ".join([f"{name} {rate}×", called, *quality, *times]) + " |")
+            name, rate, mask = case.split("-")
+            scan = f"{name} {rate}×" + ("" if mask == "lines" else f", {MASKS[mask]}")
+            lines.append("| " + " | ".join([scan, called, *quality, *times]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -207,10 +212,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scans", nargs="*", default=CASES, choices=CASES)
+    parser.add_argument("--mask", nargs="*", default=list(MASKS), choices=list(MASKS))
     parser.add_argument("--sides", nargs="*", default=list(SIDES), choices=list(SIDES))
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    for case in asked.scans:
+    for case in (one for one in asked.scans if one.split("-")[2] in asked.mask):
         for side in asked.sides:
             measured = measure(case, side)
             # Read anew: sides may be measured side by side.

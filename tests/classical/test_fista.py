@@ -81,7 +81,7 @@ def test_total_variation_starts_where_it_is_told_and_wavelets_at_the_zero_filled
 @pytest.mark.parametrize("method", [TotalVariation(), Wavelet(cycle_spinning=False)], ids=["tv", "wavelet"])
 def test_it_stops_once_the_image_no_longer_changes(method):
     batch = ScanBatch.of([acquired(ellipses((24, 21)), 4)])
-    data = batch.kspace, batch.encoding(), 0.03
+    data, method = (batch.kspace, batch.encoding(), 0.03), replace(method, reweighted=False)
     assert torch.equal(replace(method, tolerance=10.0)(*data), replace(method, iterations=1)(*data))
     loose, exact = (replace(method, iterations=200, tolerance=t)(*data) for t in (1e-3, 0))
     assert not torch.equal(loose, exact)

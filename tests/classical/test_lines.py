@@ -88,6 +88,8 @@ def test_the_choice_without_reference_is_as_good_as_the_references():
     scan = regular(2, noise=0.01)
     best = max(psnr(fit(GRAPPA(), scan, s), scan.reference) for s in (1e-1, 1e-2, 1e-3, 1e-4))
     made = psnr(reconstruct(GRAPPA(), scan), scan.reference)
+    choice = choose(GRAPPA(), scan)
+    assert choice.for_all == choice.strength
     assert made > best - 0.3
     assert made > psnr(zero_filled(scan), scan.reference) + 6
 

@@ -9,7 +9,7 @@ from noref.classical import CGSense, TotalVariation
 from noref.classical.tv import _adjoint, _gradient
 from noref.scan import Scan, ScanBatch
 
-CONVERGED = TotalVariation(iterations=300, tolerance=0)
+CONVERGED = TotalVariation(iterations=300, tolerance=0, reweighted=False)
 
 
 def threshold_of(scan: Scan, strength: float) -> float:

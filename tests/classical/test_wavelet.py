@@ -13,7 +13,7 @@ from noref.classical import CGSense, Wavelet, ZeroFilled
 from noref.classical.dwt import wavelet_transform
 from noref.scan import ScanBatch
 
-CONVERGED = Wavelet(levels=None, iterations=600, tolerance=0, cycle_spinning=False)
+CONVERGED = Wavelet(levels=None, iterations=600, tolerance=0, cycle_spinning=False, reweighted=False)
 
 
 def brightness(zero_filled: torch.Tensor) -> float:
@@ -95,7 +95,10 @@ def test_it_beats_cg_sense_which_beats_zero_filling():
         return max(psnr(method(*data, s)[0], scan.reference) for s in (0.01, 0.003, 0.001))
 
     zero_filled = psnr(ZeroFilled()(*data)[0], scan.reference)
-    cg_sense, still, spinning = best(CGSense()), best(Wavelet(cycle_spinning=False)), best(Wavelet())
+    cg_sense, still, spinning = (
+        best(replace(method, reweighted=False))
+        for method in (CGSense(), Wavelet(cycle_spinning=False), Wavelet())
+    )
     assert cg_sense > zero_filled + 0.5
     assert still > cg_sense + 0.5
     assert spinning > still + 0.5

@@ -17,7 +17,7 @@ _ITERATIONS, _DAMPING = 20, 0.001
 def _noref(setting: Setting) -> Work:
     given = problem(setting)
     kspace, mask, maps = given.kspace[None], given.mask[None], given.maps[None, None]
-    solve = CGSense(iterations=_ITERATIONS, tolerance=0)
+    solve = CGSense(iterations=_ITERATIONS, tolerance=0, reweighted=False)
 
     def run() -> Array:
         return solve(kspace, cartesian(mask, maps), _DAMPING)[0, 0].numpy()

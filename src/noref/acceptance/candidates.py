@@ -55,7 +55,7 @@ def by_classical(name: str) -> Candidate:
     method = CLASSICAL[name]
 
     def fixed(scan: Scan) -> Applied:
-        strength = choose(method, scan).strength if method.strengths else 0.0
+        strength = choose(method, scan).for_all if method.strengths else 0.0
         return lambda other: Made(fit(method, other, strength), coil_maps(other))
 
     return fixed

@@ -73,13 +73,17 @@ class Choice:
     """A strength and what speaks for it.
 
     Attributes:
-        strength: the chosen one.
+        strength: the chosen one, of images without what was held out.
+        for_all: what it is for all of Ω, `strength · √(share of Ω outside the ACS that the images were made
+            of)`, the mean over the splits: the fewer lines, the more aliasing there is to suppress. The same
+            for a single strength, and for methods for evenly spaced lines.
         image: complex64 `(sets, y, x)`, reconstructed from Ω∖Γ with it.
         errors: `holdout_error` of every strength that was tried.
         scores: `kspace_error` of every strength that was tried; the lowest chose.
     """
 
     strength: float
+    for_all: float
     image: Tensor
     errors: dict[float, float]
     scores: dict[float, float]
@@ -110,7 +114,9 @@ def choose(method: Classical, scan: Scan) -> Choice:
             "set holdout above 0"
         )
     strengths = method.strengths or (0.0,)
-    parts = splits(scan) if len(strengths) > 1 and not method.evenly_spaced else [scan]
+    # What was given, or is learned in the ACS, which nothing is held out of, does not depend on the rest.
+    settled = len(strengths) == 1 or method.evenly_spaced
+    parts = [scan] if settled else splits(scan)
     shown = [part.as_target() for part in parts]
     images: dict[float, list[Tensor]] = {}
     errors: dict[float, float] = {}
@@ -141,7 +147,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
         # From the stronger one, as all before: more iterations than these had would flatter it.
         attempt((weaker * stronger) ** 0.5, images[stronger])
     best = _best(scores)
-    return Choice(best, images[best][0], errors, scores)
+    return Choice(best, best if settled else best * _kept(parts) ** 0.5, images[best][0], errors, scores)
 
 
 def splits(scan: Scan) -> list[Scan]:
@@ -163,6 +169,12 @@ def splits(scan: Scan) -> list[Scan]:
             parts.append(replace(scan, holdout=held))
         left = left & ~held
     return parts
+
+
+def _kept(parts: Sequence[Scan]) -> float:
+    """The share of Ω outside the ACS that is not held out, the mean over the splits."""
+    outside = parts[0].mask & ~calibrated(parts[0])
+    return sum(float((part.allowed & outside).sum() / outside.sum()) for part in parts) / len(parts)
 
 
 def _units(scan: Scan) -> int:
@@ -232,7 +244,7 @@ def reconstruct(method: Classical, scan: Scan) -> Tensor:
     if not method.strengths:
         return fit(method, scan, 0.0)
     # From nothing: iterations that go on from the image without Γ are fewer, and cost up to 0.6 dB.
-    return fit(method, scan, choose(method, scan).strength)
+    return fit(method, scan, choose(method, scan).for_all)
 
 
 def _image(method: Classical, scan: Scan, strength: float, start: Tensor | None) -> Tensor:

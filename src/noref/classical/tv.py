@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from noref.classical.fista import fista, next_momentum
-from noref.physics import Encoding
+from noref.classical.smooth import smoothed, sparsifying_weights
+from noref.physics import Encoding, to_pairs
 
 _AXES = (-2, -1)
 _BOUND = 8.0
@@ -18,7 +19,7 @@ _BOUND = 8.0
 
 @dataclass(frozen=True)
 class TotalVariation:
-    """`min_x ½‖A x − y‖² + λ Σ_r |∇x(r)|` (Block et al., MRM 2007, 57:1086).
+    """`min_x ½‖A x − y‖² + λ Σ_r w(r) |∇x(r)|` (Block et al., MRM 2007, 57:1086, for `w = 1`).
 
     `|∇x(r)|² = |x(r) − x(r − e_y)|² + |x(r) − x(r − e_x)|²` is isotropic, periodic as the Fourier transform
     is, and of each map set on its own. λ is `strength` times the 99.5th percentile of `|Aᴴ y|`, as for
@@ -26,12 +27,18 @@ class TotalVariation:
     iteration's proximal step, denoising by total variation, by a few accelerated projected gradient steps on
     its dual (IEEE TIP 2009, 18:2419), which go on from the dual of the iteration before.
 
+    A first image `x₀` has `w = 1`, and the second, which goes on from it, smaller weights where the first has
+    edges: `w = c / (s + mean s)` with `s² = g ∗ |∇x₀|²`, `g` a Gaussian of one pixel and `c` such that the
+    mean of w is 1 (Candès, Wakin & Boyd, J. Fourier Anal. Appl. 2008, 14:877).
+
     Attributes:
         strengths: values to choose from, strongest first.
         iterations: at most, from `Aᴴ y`.
         warm_iterations: at most, from an image with nearly the same strength.
         dual_iterations: of each proximal step; 5 are too few for FISTA to converge.
         tolerance: stop once no scan's image changes by more than this share of it.
+        reweighted: False for the first image alone.
+        second_iterations: at most, from the first image.
     """
 
     name: str = "tv"
@@ -40,37 +47,41 @@ class TotalVariation:
     warm_iterations: int = 50
     dual_iterations: int = 10
     tolerance: float = 1e-4
+    reweighted: bool = True
+    second_iterations: int = 50
     evenly_spaced: ClassVar[bool] = False
 
     def __call__(
         self, kspace: Tensor, encoding: Encoding, strength: float, start: Tensor | None = None
     ) -> Tensor:
         """Reconstructs a batch; see `Classical`."""
-        dual: Tensor | None = None
 
-        def denoise(image: Tensor, threshold: Tensor) -> Tensor:
-            nonlocal dual
-            dual = torch.zeros_like(_gradient(image)) if dual is None else dual
-            dual = _denoising_dual(image, threshold, dual, self.dual_iterations)
-            return image - _adjoint(dual)
+        def minimum(weight: Tensor | float, start: Tensor | None, iterations: int) -> Tensor:
+            dual: Tensor | None = None
 
-        return fista(
-            kspace,
-            encoding,
-            strength,
-            denoise,
-            start,
-            iterations=self.iterations if start is None else self.warm_iterations,
-            tolerance=self.tolerance,
-        )
+            def denoise(image: Tensor, threshold: Tensor) -> Tensor:
+                nonlocal dual
+                dual = torch.zeros_like(_gradient(image)) if dual is None else dual
+                dual = _denoising_dual(image, threshold * weight, dual, self.dual_iterations)
+                return image - _adjoint(dual)
+
+            return fista(
+                kspace, encoding, strength, denoise, start, iterations=iterations, tolerance=self.tolerance
+            )
+
+        first = minimum(1.0, start, self.iterations if start is None else self.warm_iterations)
+        if not self.reweighted:
+            return first
+        size = smoothed(_power(_gradient(to_pairs(first)))).sqrt()
+        return minimum(sparsifying_weights(size), first, self.second_iterations)
 
 
 def _denoising_dual(image: Tensor, threshold: Tensor, dual: Tensor, iterations: int) -> Tensor:
-    """`u` such that `z − ∇ᵀu` is about `argmin_x ½‖x − z‖² + λ Σ|∇x|`, with `|u| ≤ λ` everywhere.
+    """`u` such that `z − ∇ᵀu` is about `argmin_x ½‖x − z‖² + Σ λ|∇x|`, with `|u| ≤ λ` everywhere.
 
     Args:
         image: `z`, pairs `(batch, 2·sets, y, x)`.
-        threshold: λ, `(batch, 1, 1, 1)`.
+        threshold: λ, `(batch, 1, 1, 1)`, or of every pixel `(batch, sets, y, x)`.
         dual: first guess, `(batch, 2, 2·sets, y, x)`, along y and x.
         iterations: of projected gradient ascent.
     """
@@ -84,13 +95,17 @@ def _denoising_dual(image: Tensor, threshold: Tensor, dual: Tensor, iterations: 
 
 def _project(dual: Tensor, bound: Tensor) -> Tensor:
     """The nearest dual of magnitude at most `bound`, both axes and both parts taken together, in place."""
-    power = dual.square().sum(1)
-    power = power[:, ::2] + power[:, 1::2]
     # A bound of zero over a magnitude of zero must not be NaN.
-    shrunk = power.clamp_min_(torch.finfo(dual.dtype).tiny).rsqrt_().mul_(bound).clamp_max_(1)
+    shrunk = _power(dual).clamp_min_(torch.finfo(dual.dtype).tiny).rsqrt_().mul_(bound).clamp_max_(1)
     for part in (dual[:, :, ::2], dual[:, :, 1::2]):
         part.mul_(shrunk[:, None])
     return dual
+
+
+def _power(dual: Tensor) -> Tensor:
+    """`|u|²` `(batch, sets, y, x)` of `(batch, 2, 2·sets, y, x)`: both axes and both parts together."""
+    power = dual.square().sum(1)
+    return power[:, ::2] + power[:, 1::2]
 
 
 def _gradient(image: Tensor) -> Tensor:

@@ -10,19 +10,23 @@ from torch import Tensor
 
 from noref.classical.dwt import WaveletTransform, wavelet_transform
 from noref.classical.fista import fista
-from noref.physics import Encoding
+from noref.physics import Encoding, to_pairs
 from noref.seeding import Key
 
 
 @dataclass(frozen=True)
 class Wavelet:
-    """`min_x ½‖A x − y‖² + λ ‖Ψ x‖₁` (Lustig et al., MRM 2007, 58:1182) by FISTA (Beck & Teboulle, 2009).
+    """`min_x ½‖A x − y‖² + λ ‖w Ψ x‖₁` (Lustig et al., MRM 2007, 58:1182) by FISTA (Beck & Teboulle, 2009).
 
     λ is `strength` times the 99.5th percentile of `|Aᴴ y|`: in an orthonormal basis noise has the same
     standard deviation in every coefficient as in every pixel, so that a threshold is measured in units of the
     image, while the largest coefficient grows with the number of levels. With cycle spinning (Figueiredo &
     Nowak, 2003) every iteration thresholds the image shifted by a random amount, which removes the blocks of
     a decimated transform; the minimised penalty is then the mean over all shifts.
+
+    A first image `x₀` has `w = 1`, and the second, which goes on from it, smaller thresholds for what the
+    first is made of: `w = ε / (|Ψ x₀| + ε)`, `ε` the mean of `|Ψ x₀|`, of the image shifted likewise (Candès,
+    Wakin & Boyd, J. Fourier Anal. Appl. 2008, 14:877).
 
     Attributes:
         strengths: values to choose from, strongest first.
@@ -32,6 +36,8 @@ class Wavelet:
             1 dB on real heads, so that an image that was gone on from would be another one.
         tolerance: stop once no scan's image changes by more than this share of it.
         cycle_spinning: whether to shift; without it FISTA converges to the minimum for the one transform.
+        reweighted: False for the first image alone.
+        second_iterations: at most, from the first image.
     """
 
     name: str = "wavelet"
@@ -41,6 +47,8 @@ class Wavelet:
     iterations: int = 100
     tolerance: float = 1e-4
     cycle_spinning: bool = True
+    reweighted: bool = True
+    second_iterations: int = 50
     evenly_spaced: ClassVar[bool] = False
 
     def __call__(
@@ -54,16 +62,22 @@ class Wavelet:
         transform = wavelet_transform(
             encoding.shape, self.wavelet, self.levels, dtype=kspace.real.dtype, device=kspace.device
         )
-        shifts = iter(self._shifts(self.iterations, len(transform.matrices)))
-        return fista(
-            kspace,
-            encoding,
-            strength,
-            lambda image, threshold: _shrink(image, transform, threshold, next(shifts)),
-            None,
-            iterations=self.iterations,
-            tolerance=self.tolerance,
-        )
+        shifts = iter(self._shifts(self.iterations + self.second_iterations, len(transform.matrices)))
+
+        def minimum(first: Tensor | None, iterations: int) -> Tensor:
+            known = None if first is None else to_pairs(first)
+            return fista(
+                kspace,
+                encoding,
+                strength,
+                lambda image, threshold: _shrink(image, transform, threshold, next(shifts), known),
+                first,
+                iterations=iterations,
+                tolerance=self.tolerance,
+            )
+
+        first = minimum(None, self.iterations)
+        return minimum(first, self.second_iterations) if self.reweighted else first
 
     def _shifts(self, iterations: int, levels: int) -> list[tuple[int, int]]:
         """Per iteration along y and x, below `2^levels`, where they begin to repeat."""
@@ -73,13 +87,30 @@ class Wavelet:
         return [(int(y), int(x)) for y, x in draws]
 
 
-def _shrink(image: Tensor, transform: WaveletTransform, threshold: Tensor, shift: tuple[int, int]) -> Tensor:
-    """`Ψᴴ soft(Ψ x)` of the shifted image, on pairs `(batch, 2·sets, y, x)`, shifted back."""
+def _shrink(
+    image: Tensor,
+    transform: WaveletTransform,
+    threshold: Tensor,
+    shift: tuple[int, int],
+    first: Tensor | None = None,
+) -> Tensor:
+    """`Ψᴴ soft(Ψ x)` of the shifted image, on pairs `(batch, 2·sets, y, x)`, shifted back.
+
+    With thresholds that a first image lowers, pairs too.
+    """
     axes = (-2, -1)
     coefficients = transform.forward(image.roll(shift, axes))
-    magnitude = torch.hypot(coefficients[:, ::2], coefficients[:, 1::2])
+    if first is not None:
+        size = _magnitude(transform.forward(first.roll(shift, axes)))
+        mean = size.mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(image.dtype).tiny)
+        threshold = threshold * (mean / (size + mean))
     # A magnitude of zero with a threshold of zero is zero over tiny, not zero over zero.
-    gain = (1 - threshold / magnitude.clamp_min(torch.finfo(image.dtype).tiny)).clamp_min_(0)
-    coefficients *= gain.repeat_interleave(2, 1)
+    gain = 1 - threshold / _magnitude(coefficients).clamp_min(torch.finfo(image.dtype).tiny)
+    coefficients *= gain.clamp_min_(0).repeat_interleave(2, 1)
     back = (-shift[0], -shift[1])
     return transform.inverse(coefficients).roll(back, axes)
+
+
+def _magnitude(coefficients: Tensor) -> Tensor:
+    """`|c|` `(batch, sets, y, x)` of pairs `(batch, 2·sets, y, x)`."""
+    return torch.hypot(coefficients[:, ::2], coefficients[:, 1::2])

@@ -76,7 +76,7 @@ def by_classical(name: str) -> Reconstructor:
     def run(scan: Scan) -> Reconstruction:
         started = time.perf_counter()
         choice = choose(method, scan)
-        image = fit(method, scan, choice.strength)
+        image = fit(method, scan, choice.for_all)
         return Reconstruction(image, choice.errors[choice.strength], time.perf_counter() - started)
 
     return run

@@ -177,6 +177,22 @@ def test_a_coarser_calibration_scan_gives_planes_in_the_same_places(tmp_path: Pa
     assert str(caught.value).startswith(str(path))
 
 
+def test_a_calibration_scan_of_another_place_is_refused(tmp_path: Path) -> None:
+    place = {"read_dir": (1.0, 0.0, 0.0), "phase_dir": (0.0, 1.0, 0.0), "slice_dir": (0.0, 0.0, 1.0)}
+    block = np.zeros((KZ, KY), bool)
+    block[2:5, 2:7] = True
+    header = xml(space((KX, KY, KZ), **LIMITS, view=(48.0, 32.0, 18.0), calibration="separate"))
+
+    def scan(away: float) -> Scan:
+        calibrating = volume(kspace(2, KZ, KY, KX), CALIBRATION, places=block, position=(0, 0, away), **place)
+        made = [*calibrating, *volume(kspace(2, KZ, KY, KX), position=(0.0, 0.0, 0.0), **place)]
+        return formats.read(write(tmp_path / f"{away}.h5", made, header))[0]
+
+    assert scan(1.0).calibration is not None
+    with pytest.raises(NorefError, match="its calibration scan lies 18 mm away from the image"):
+        scan(18.0)
+
+
 def test_averages_noise_and_partial_echoes(tmp_path: Path) -> None:
     one, two, noise = kspace(2, KZ, KY, KX, seed=1), kspace(2, KZ, KY, KX, seed=2), kspace(2, 400)
     path = write(tmp_path / "a.h5", [readout(noise, NOISE), *volume(one), *volume(two, average=1)], PLAIN)

@@ -109,6 +109,10 @@ class Accompanied(Slices):
         if calibration is not None:
             self.format += f", calibration of {calibration.path.name}"
 
+    def off_grid(self, index: int) -> bool:
+        """Whether a slice was sampled off the Cartesian grid."""
+        return self.slices.off_grid(index)
+
     def _read(self, index: int) -> Scan:
         scan = self.slices[index]
         if self.noise is not None:
@@ -180,7 +184,7 @@ def with_calibration(scan: Scan, calibration: Scan) -> Scan:
         raise NorefError(f"{calibration.id}: a calibration scan whose centre was not sampled; give another")
     mine, wanted = view_of(calibration), view_of(scan)
     where = Path(calibration.id)
-    check_place(where, scan.header, calibration.header, block, mine)
+    check_place(where, scan.header, calibration.header, (block.shape[-2], block.shape[-1]), mine)
     if 0 not in (*mine, *wanted) and not np.allclose(mine, wanted, rtol=1e-3):
         block = in_view(where, block, mine, wanted)
     return replace(scan, calibration=block.to(torch.complex64))

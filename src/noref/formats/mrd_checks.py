@@ -96,7 +96,9 @@ def check_centre(path: Path, sampled: Tensor, block: Tensor) -> None:
     )
 
 
-def check_place(path: Path, image: Header, own: Header, block: Tensor, view: tuple[float, ...]) -> None:
+def check_place(
+    path: Path, image: Header, own: Header, matrix: tuple[int, int], view: tuple[float, ...]
+) -> None:
     """Refuses a calibration scan of another place than its image's; passes where a place is not told.
 
     Their centres may differ by half a slice's thickness along the normal, and in the plane by half a pixel of
@@ -106,7 +108,7 @@ def check_place(path: Path, image: Header, own: Header, block: Tensor, view: tup
         path: of the calibration scan, for messages.
         image: geometry of the image.
         own: that of the calibration scan.
-        block: k-space of the calibration scan, `(coils, ky, kx)`.
+        matrix: of the calibration scan, `(ky, kx)`.
         view: its field of view along x and y, in millimetres; 0 where not told.
 
     Raises:
@@ -122,7 +124,7 @@ def check_place(path: Path, image: Header, own: Header, block: Tensor, view: tup
         )
     apart = np.array(own.position) - np.array(image.position)
     thickness = max((header.spacing[2] for header in (image, own) if header.spacing), default=0.0)
-    room = np.array([view[0] / block.shape[-1], view[1] / block.shape[-2], thickness])
+    room = np.array([view[0] / matrix[1], view[1] / matrix[0], thickness])
     if (np.abs(ours @ apart) > np.maximum(room, NEAREST) / 2).any():
         raise NorefError(
             f"{path}: its calibration scan lies {np.linalg.norm(apart):.3g} mm away from the image; give the "

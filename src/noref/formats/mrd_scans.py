@@ -261,7 +261,7 @@ def _calibration(
     image, calibrating = (
         header_of(one.header, of, heads, count.shape, True) for of, heads in ((space, images), (own, table))
     )
-    check_place(path, image, calibrating, block, mine)
+    check_place(path, image, calibrating, (block.shape[-2], block.shape[-1]), mine)
     if space.trajectory not in CARTESIAN and 0 not in space.recon.view[:2]:
         wanted = space.recon.view[:2]
     if mine == wanted or 0 in (*mine, *wanted):

@@ -17,6 +17,7 @@ from torch import Tensor
 from noref.coils.calibration import centred_block
 from noref.errors import NorefError
 from noref.formats.base import to_kspace
+from noref.formats.mrd_checks import check_place
 from noref.formats.mrd_epi import evenly_sampled, lines_of
 from noref.formats.mrd_frames import Frame, Numbers
 from noref.formats.mrd_geometry import (
@@ -116,7 +117,7 @@ def slab_of(path: Path, values: Values, one: Measurement, frame: Frame, index: i
 
     Raises:
         NorefError: if read-outs contradict each other or the header, or the calibration scan is of another
-            field of view along the read-out.
+            place, or of another field of view along the read-out.
     """
     space, own = evenly_sampled(one.header.space(frame.key[0])), one.table[frame.imaging]
     _, (ky, kx) = places(path, own, space)
@@ -224,6 +225,13 @@ def _calibration(path: Path, values: Values, one: Measurement, frame: Frame, alo
             f"{path}: a 3-D scan whose calibration scan has a field of view of {mine[0]:.4g} and not "
             f"{wanted[0]:.4g} mm along the read-out; leave its lines out"
         )
+    tables = (one.table[numbers] for numbers in (frame.imaging, frame.calibration))
+    shape = (int(own.encoded.matrix[1]), along.columns)
+    image, calibrating = (
+        header_of(one.header, of, heads, shape, on_grid=True)
+        for of, heads in zip((space, own), tables, strict=True)
+    )
+    check_place(path, image, calibrating, (shape[0] or 1, shape[1]), mine[:2])
     kspace, count, _ = _planes(path, values, one, frame.calibration, along)
     block = centred_block(kspace, torch.from_numpy(count > 0))
     if 0 in block.shape:

@@ -253,7 +253,7 @@ def test_subjects_that_train_and_validate_are_told(tmp_path: Path) -> None:
 def test_a_model_knows_whom_it_was_trained_on(trained: tuple[Config, Path, Engine]) -> None:
     config, model, engine = trained
     loaded = noref.load(model)
-    assert loaded.subjects == {one.split("/")[0] for one in engine.steps.sets[Role.TARGET].ids}
+    assert loaded.subjects == {pseudonym(one.split("/")[0]) for one in engine.steps.sets[Role.TARGET].ids}
     scans = dataset(config.data.target, Role.TARGET)
     (said,) = shared_subjects({"mine": [Trained(model, loaded)]}, scans)
     count = len(loaded.subjects)

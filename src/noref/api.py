@@ -25,6 +25,7 @@ from noref.data.prepare import fully_sampled
 from noref.data.store import PreparedDataset, is_store, open_store
 from noref.errors import NorefError
 from noref.files import whole
+from noref.formats import pseudonym
 from noref.methods import Method
 from noref.networks import Estimate, Network
 from noref.scan import Role, Scan, ScanBatch
@@ -44,7 +45,7 @@ class Model:
         method: it was trained by.
         config: of the training.
         proxies: `subject/scan` of all that it was trained on with references.
-        subjects: all that it was trained on.
+        subjects: all that it was trained on, by pseudonyms, see `formats.pseudonym`.
     """
 
     network: Network
@@ -172,10 +173,6 @@ def build_engine(config: Config) -> Engine:
             if one.role in sets:
                 raise NorefError(f"data.target and data.proxy both have the role {one.role}; change one")
             sets[one.role], sources[one.role] = one, source
-    if len(sets) == len(Role):
-        sets[Role.PROXY] = undersampled_alike(
-            sets[Role.PROXY], sources[Role.PROXY], sets[Role.TARGET], given.cache_gb
-        )
     check_roles(method, sets)
     targets = sets.get(Role.TARGET)
     if targets is not None and not learns_references(method):
@@ -188,6 +185,11 @@ def build_engine(config: Config) -> Engine:
                 stacklevel=2,
             )
         sets[Role.TARGET] = targets
+    if len(sets) == len(Role):
+        # As those that are left, which were accelerated.
+        sets[Role.PROXY] = undersampled_alike(
+            sets[Role.PROXY], sources[Role.PROXY], sets[Role.TARGET], given.cache_gb
+        )
     if targets is not None:
         # References show what lies between the samples.
         targets.check_masks(given.force or learns_references(method))
@@ -327,7 +329,8 @@ def save_model(
     proxies = engine.steps.sets.get(Role.PROXY)
     volumes, subjects = before
     volumes |= proxies.volumes if proxies is not None else set()
-    subjects |= {subject for scans in engine.steps.sets.values() for subject in scans.subjects}
+    # File names may be those of people.
+    subjects |= {pseudonym(subject) for scans in engine.steps.sets.values() for subject in scans.subjects}
     seen = {"proxies": sorted(volumes), "subjects": sorted(subjects)}
     # One entry: the order of several differs from file to file.
     metadata = {"seen": json.dumps(seen)}

@@ -20,6 +20,7 @@ from noref.errors import NorefError
 from noref.evaluation.report import write_report
 from noref.evaluation.results import Column, MethodResult, Report, mean_over, spread_over
 from noref.evaluation.score import Reconstructor, by_classical, by_network, pictured, score, volumes
+from noref.formats import pseudonym
 from noref.sampling.draw import sampled_in_lines
 from noref.scan import Role, Scan
 
@@ -134,7 +135,8 @@ def shared_subjects(rows: Mapping[str, Sequence[Trained]], scans: Dataset) -> li
     """A line for every row that was trained on subjects that are scored."""
     said = []
     for name, runs in rows.items():
-        both = sorted(scans.subjects & {subject for run in runs for subject in run.model.subjects})
+        known = {subject for run in runs for subject in run.model.subjects}
+        both = sorted(subject for subject in scans.subjects if pseudonym(subject) in known)
         if both:
             said.append(
                 f"{name} was trained on {len(both)} of the {len(scans.subjects)} subjects (the first: "

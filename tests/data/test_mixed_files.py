@@ -11,7 +11,7 @@ from synthetic import scan, undersampled
 
 from noref.data.files import files_of, open_scans
 from noref.errors import NorefError
-from noref.formats import bart, describes_itself, fastmri, ismrmrd, mrd_writing
+from noref.formats import Reading, bart, describes_itself, fastmri, ismrmrd, mrd_writing
 from noref.scan import Scan
 
 
@@ -45,7 +45,7 @@ def test_folders_are_searched_below(mixed: Path) -> None:
     assert len(files_of(str(mixed))) == len(names)
 
 
-@pytest.mark.parametrize("mark", ["store.json", "preparing.json", "zarr.json", "config.yaml"])
+@pytest.mark.parametrize("mark", ["store.json", "preparing.json", "metrics.jsonl", "model.safetensors"])
 def test_what_noref_made_is_no_input(mixed: Path, mark: str) -> None:
     before = files_of(str(mixed))
     made = mixed / "a" / "made"
@@ -59,7 +59,7 @@ def test_what_noref_made_is_no_input(mixed: Path, mark: str) -> None:
 
 def test_axes_are_for_those_that_do_not_say_them(mixed: Path) -> None:
     (mixed / "a" / "second.npy").unlink()
-    scans = open_scans(str(mixed), axes="coils,ky,kx")
+    scans = open_scans(str(mixed), Reading(axes="coils,ky,kx"))
     assert [type(part).__module__.rpartition(".")[2] for part, _ in scans._places] == [
         "arrays",
         "ismrmrd",
@@ -71,17 +71,17 @@ def test_axes_are_for_those_that_do_not_say_them(mixed: Path) -> None:
         open_scans(str(mixed / "first.npy"))
     # Where all say it themselves, axes are meant: an HDF5 file is read as an array then.
     with pytest.raises(NorefError, match="axes"):
-        open_scans(str(mixed / "fast.h5"), axes="coils,ky,kx")
+        open_scans(str(mixed / "fast.h5"), Reading(axes="coils,ky,kx"))
 
 
 def test_axes_by_patterns(mixed: Path) -> None:
-    scans = open_scans(str(mixed), axes=AXES)
+    scans = open_scans(str(mixed), Reading(axes=AXES))
     found = {read.id.split("/")[0]: read for read in scans}
     assert np.array_equal(found["first"].kspace, one(4).kspace)
     assert np.array_equal(found["second"].kspace, one(5).kspace)
     assert len(found) == 5
     with pytest.raises(NorefError, match=r"second\.npy: .*; say with axes"):
-        open_scans(str(mixed), axes={"first*": "coils,ky,kx"})
+        open_scans(str(mixed), Reading(axes={"first*": "coils,ky,kx"}))
 
 
 def test_which_files_say_what_they_hold(mixed: Path, tmp_path: Path) -> None:
@@ -108,8 +108,7 @@ def test_real_files_of_five_kinds_in_one_go(real_data: Path) -> None:
     ]
     scans = open_scans(
         [str(real_data / name) for name in files],
-        axes={"loraks*": "kx,ky,coils", "0.055T*": "kx,ky,slice"},
-        key={"loraks*": "kData"},
+        Reading(axes={"loraks*": "kx,ky,coils", "0.055T*": "kx,ky,slice"}, key={"loraks*": "kData"}),
     )
     assert {read.kspace.shape for read in scans} == {
         (8, 180, 230),

@@ -85,7 +85,7 @@ def test_what_is_not_raw_is_told(tmp_path: Path) -> None:
         ("both", [*measured, *made], "2 of 5 slices not raw, made from images or simulated"),
         ("made", made, "not raw, made from images or simulated"),
     ):
-        assert summary(open_store(str(stored(tmp_path / name, scans)))).splitlines()[-1] == said
+        assert said in summary(open_store(str(stored(tmp_path / name, scans)))).splitlines()
     assert "not raw" not in summary(open_store(str(stored(tmp_path / "measured", measured))))
     # Of so many subjects as are asked for.
     assert "not raw" not in summary(open_store(str(tmp_path / "both"), subjects=1))

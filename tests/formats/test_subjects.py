@@ -9,7 +9,7 @@ from mrd_files import kspace, lines, space, write, xml
 
 from noref import formats
 from noref.formats import fastmri
-from noref.formats.base import pseudonym, subject_named
+from noref.formats.base import pseudonym
 from noref.scan import Scan
 
 PATIENT = "MRN4711"
@@ -41,6 +41,14 @@ def test_a_pseudonym_that_was_written_is_read_back(tmp_path: Path) -> None:
     assert formats.read(tmp_path / "b.h5")[0].subject == scan.subject
 
 
-def test_an_id_that_the_files_name_shows_is_its_name(tmp_path: Path) -> None:
-    assert formats.read(fastmri_of(tmp_path / "brain-0001.h5", "brain-0001"))[0].subject == "brain-0001"
-    assert subject_named("", "one") == "one"
+def test_files_of_one_patient_are_of_one_subject_whatever_their_names(tmp_path: Path) -> None:
+    found = {formats.read(fastmri_of(tmp_path / name, "P1"))[0].subject for name in ("P1.h5", "P1_b.h5")}
+    assert found == {pseudonym("P1")}
+    assert formats.read(fastmri_of(tmp_path / "one.h5", ""))[0].subject == "one"
+
+
+def test_simulated_subjects_keep_the_names_that_they_were_given(tmp_path: Path) -> None:
+    path = fastmri_of(tmp_path / "a.h5", "brain-0001")
+    with h5py.File(path, "a") as file:
+        file.attrs["raw"] = False
+    assert formats.read(path)[0].subject == "brain-0001"

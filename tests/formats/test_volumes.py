@@ -407,7 +407,7 @@ BAD = [
     (
         lambda: volume(kspace(1, 7, KY, KX)),
         PLAIN,
-        "partition 6 lies outside the encoded matrix of 6 partitions around partition 3; correct",
+        "partition 6 lies outside the header's limits, partitions 0 to 5; correct encodingLimits",
     ),
     (
         lambda: volume(kspace(1, KZ, KY, KX)),

@@ -23,7 +23,7 @@ from noref.acceptance.results import Pictures, SliceResult, numbers
 from noref.acceptance.vendor import assigned, counterpart
 from noref.acceptance.verdict import BASELINE, Acceptance, Thresholds, criteria, overall
 from noref.classical import CLASSICAL
-from noref.config import Source
+from noref.config import PLACE, Source
 from noref.data.dataset import Dataset
 from noref.data.prepare import Preparation
 from noref.errors import NorefError
@@ -73,7 +73,9 @@ def judged(model: str | Path) -> Judged:
     given = trained.config.data.target or trained.config.data.proxy or plain
     held = given.holdout or Preparation.model_fields["holdout"].default
     # What a site measured is judged, however the training's scans were undersampled.
-    base = given.model_copy(update={"mask": "acquired", "holdout": held, "role": None, "subjects": None})
+    base = plain.model_copy(
+        update={**given.model_dump(exclude=set(PLACE)), "mask": "acquired", "holdout": held}
+    )
     folder = Path(model).resolve()
     folder = folder.parent if folder.name == "model" else folder
     made = "network {} trained by {}".format(trained.config.network["name"], trained.config.method["name"])

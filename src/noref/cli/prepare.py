@@ -90,7 +90,7 @@ def _prepared(how: Source, output: str, jobs: int | None, share: Shard | None) -
     if store is None and share is not None:
         print(
             f"noref: {output}: share {share.index + 1} of {share.number} is there, others are not; whichever "
-            "process ends last makes it whole, or the same command with --shard 1/1",
+            "process ends last makes it whole, or the same command with --shard 1/1, as for scans of its own",
             file=sys.stderr,
         )
     elif store is not None and speaks():

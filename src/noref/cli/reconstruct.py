@@ -15,7 +15,7 @@ from rich.progress import track
 from noref import api, formats
 from noref.cli.sources import divided, named_paths, source
 from noref.data.dataset import Dataset
-from noref.data.files import image_files
+from noref.data.files import alone_of, image_files
 from noref.data.store import is_store
 from noref.errors import NorefError
 from noref.files import check_free
@@ -53,7 +53,9 @@ def reconstruct(
         if is_store(path):
             raise NorefError(f"{path}: prepared scans, of a training; name the raw files they were made from")
     reconstruction = chosen(model)
-    files = image_files(paths, source(paths, settings, reconstruction.base))
+    how = source(paths, settings, reconstruction.base)
+    files = image_files(paths, how)
+    alone = alone_of(files, how)
     targets = outputs(files, output, suffix)
     if patient is not None and targets[0].suffix != dicom.SUFFIX:
         raise NorefError(f"--patient: only DICOM belongs to one; write {dicom.SUFFIX}")
@@ -61,7 +63,8 @@ def reconstruct(
     # What is exchanged are images on the CPU, whatever made them.
     with process_group(torch.device("cpu")):
         for file, target in zip(files, targets, strict=True):
-            scans = api.dataset(source([str(file)], settings, reconstruction.base), Role.TARGET)
+            own = how.of(file, file in alone).model_copy(update={"path": [str(file)]})
+            scans = api.dataset(own, Role.TARGET)
             _write(target, scans, reconstruction, of)
             if speaks():
                 print(target)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from noref.config import Source
+from noref.config import PLACE, Source
 from noref.config.build import nearest
 from noref.config.load import merge, parse_override
 from noref.errors import NorefError
@@ -26,8 +26,7 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
     Raises:
         NorefError: naming the setting that is unknown or impossible.
     """
-    own = {"path", "role", "subjects", "split", "noise", "calibration"}
-    raw: dict[str, Any] = {} if base is None else base.model_dump(exclude=own)
+    raw: dict[str, Any] = {} if base is None else base.model_dump(exclude=set(PLACE))
     raw["path"] = list(paths)
     for text in settings:
         raw = merge(raw, parse_override(text))

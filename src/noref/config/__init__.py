@@ -2,9 +2,10 @@
 
 from noref.config.build import build_method, build_network
 from noref.config.load import check_config, load_config, recipes, save_config
-from noref.config.schema import Config, Data, Source
+from noref.config.schema import PLACE, Config, Data, Source
 
 __all__ = [
+    "PLACE",
     "Config",
     "Data",
     "Source",

@@ -13,6 +13,9 @@ from noref.losses import Objective
 from noref.scan import Role
 from noref.training import Training
 
+PLACE = ("path", "role", "subjects", "split", "noise", "calibration")
+"""Settings of a `Source` that say which files, and nothing of how others like them are read."""
+
 
 class Source(Reading, Preparation):
     """Files, how to read them, and what is done to every scan in them.
@@ -40,7 +43,7 @@ class Source(Reading, Preparation):
 
     @model_validator(mode="after")
     def _parts_make_one(self) -> Self:
-        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
+        if not (min(self.shares) >= 0 and abs(sum(self.shares) - 1) <= 1e-6):
             raise ValueError("shares of train, validation and test must add up to 1, such as [0.8, 0.1, 0.1]")
         return self
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 _RAW = (".h5", ".hdf5", ".mrd", ".mrd2", ".dat", ".hdr", ".mat", ".npy", ".npz")
 _IMAGES = (".nii", ".nii.gz")
 
-_MADE_BY_NOREF = (MANIFEST, UNFINISHED, "zarr.json", "config.yaml")
+_MADE_BY_NOREF = (MANIFEST, UNFINISHED, "metrics.jsonl", "model.safetensors")
 """What folders of prepared scans, runs and models hold: nothing below is an input."""
 
 
@@ -174,6 +174,16 @@ def reader(how: Reading) -> Callable[[Path, bool], Slices]:
     return read
 
 
+def alone_of(files: Sequence[Path], how: Reading) -> set[Path]:
+    """Files that are read without axes, key and domain, as they say them themselves, and others do not.
+
+    Asked of files that all say them, they are meant: arrays in HDF5, a measurement of twix.
+    """
+    asked = how.axes is not None or how.key is not None or how.domain != "kspace"
+    alone = {file for file in files if formats.describes_itself(file)} if asked else set()
+    return alone if len(alone) < len(files) else set()
+
+
 def open_scans(
     path: str | Sequence[str],
     how: Reading | None = None,
@@ -203,10 +213,7 @@ def open_scans(
     parts: list[Slices] = []
     bad: list[str] = []
     files = image_files(path, how)
-    asked = how.axes is not None or how.key is not None or how.domain != "kspace"
-    # Asked of files that all say it themselves, it is meant: arrays in HDF5, a measurement of twix.
-    alone = {file for file in files if formats.describes_itself(file)} if asked else set()
-    alone = alone if len(alone) < len(files) else set()
+    alone = alone_of(files, how)
     for file in files:
         try:
             slices = read(file, file in alone)

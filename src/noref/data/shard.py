@@ -30,12 +30,15 @@ class Shard:
             environment: of the process.
 
         Raises:
-            NorefError: if the array's tasks are not numbered evenly.
+            NorefError: if the array's tasks are not numbered evenly, or not at all.
         """
         array, step = "SLURM_ARRAY_TASK_", environment.get("SLURM_STEP_NUM_TASKS")
         index, number = 0, int(environment.get(f"{array}COUNT", 1))
         if number > 1:
-            task, first, apart = (int(environment[f"{array}{name}"]) for name in ("ID", "MIN", "STEP"))
+            names = [f"{array}{name}" for name in ("ID", "MIN", "STEP")]
+            if any(name not in environment for name in names):
+                raise NorefError(f"{array}COUNT is set without {', '.join(names)}; give --shard K/N")
+            task, first, apart = (int(environment[name]) for name in names)
             index = (task - first) // apart
             if index >= number:
                 raise NorefError(

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from noref import api
-from noref.config import Source
+from noref.config import PLACE, Source
 from noref.data.dataset import Dataset
 from noref.evaluation.compare import share_closed
 from noref.evaluation.results import METRICS, Column, MethodResult, Report, mean_over
@@ -96,7 +96,8 @@ def _scans(trained: Mapping[str, Sequence[Trained]], paths: list[str]) -> Datase
     given = next(iter(trained.values()))[0].model.config.data
     like = given.validation or given.target or given.proxy
     assert like is not None, "a run has scans"
-    return api.dataset(like.model_copy(update={"path": paths, "role": None}), Role.TARGET)
+    how = Source.model_validate({**like.model_dump(exclude=set(PLACE)), "path": paths})
+    return api.dataset(how, Role.TARGET)
 
 
 def _shares(experiment: Experiment, scored: Mapping[str, Sequence[MethodResult]]) -> list[Column]:

@@ -30,7 +30,7 @@ from noref.formats import (
     twix,
 )
 from noref.formats.arrays import Domain
-from noref.formats.base import Slices, damaged, name_of
+from noref.formats.base import Slices, damaged, name_of, pseudonym
 from noref.formats.beside import Accompanied, Companions, with_calibration
 from noref.formats.filled import Acquired
 from noref.formats.kinds import describes_itself
@@ -57,6 +57,7 @@ __all__ = [
     "describes_itself",
     "name_of",
     "noise_beside",
+    "pseudonym",
     "read",
     "read_as",
     "with_calibration",

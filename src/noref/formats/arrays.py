@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats.base import Slices, damaged, name_of, numeric, opened, sampled, scan_id, to_kspace
+from noref.formats.geometry import header_of_frame
 from noref.formats.zero_border import zero_border
 from noref.physics import fft2c
-from noref.scan import Header, Role, Scan
+from noref.scan import Role, Scan
 
 Domain = Literal["kspace", "image"]
 Index = tuple[int | slice, ...]
@@ -211,7 +212,7 @@ class ArraySlices(Slices):
             padding=padding,
             role=self.role,
             raw=self.domain == "kspace",
-            header=Header(frame=(at["frame"], self.frames) if self.frames > 1 else None),
+            header=header_of_frame(at["frame"], self.frames),
         )
 
     def _plane(

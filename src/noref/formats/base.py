@@ -100,16 +100,6 @@ def pseudonym(patient: str) -> str:
     return f"patient-{hashlib.blake2b(patient.encode(), digest_size=4).hexdigest()}"
 
 
-def subject_named(patient: str, name: str) -> str:
-    """Who a scan is of: the pseudonym of the patient, or the file's name where it is all that is told.
-
-    Args:
-        patient: the ID that the file holds, or its pseudonym; empty if it holds none.
-        name: of the file; an ID that it shows anyway is kept, as in simulated scans.
-    """
-    return name if not patient or pseudonym(patient) == pseudonym(name) else pseudonym(patient)
-
-
 def name_of(path: Path) -> str:
     """The name of a file without its suffix, `.nii.gz` being one; of a folder all of it but for `.dcm`."""
     if path.is_dir():

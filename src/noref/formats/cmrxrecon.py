@@ -23,7 +23,8 @@ from torch import Tensor
 from noref.errors import NorefError
 from noref.formats.arrays import Hdf5, Mat5, Source
 from noref.formats.base import Slices, damaged, sampled, scan_id, to_kspace
-from noref.scan import Header, Role, Scan
+from noref.formats.geometry import header_of_frame
+from noref.scan import Role, Scan
 
 LAYOUT = "cmrxrecon"
 """What to say for `axes` where the content does not tell."""
@@ -62,7 +63,7 @@ class CmrxreconSlices(Slices):
             shown = read_mask(self.mask, (self.lines, self.readout), self.frames)[frame]
             mask = shown | (centre_of(shown) & measured)
             measured = measured | mask
-        header = Header(frame=(frame, self.frames) if self.frames > 1 else None)
+        header = header_of_frame(frame, self.frames)
         return Scan(self.ids[index], kspace, measured, mask, role=self.role, header=header)
 
 

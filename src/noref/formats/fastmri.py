@@ -30,9 +30,9 @@ from noref.formats.base import (
     as_complex64,
     numeric,
     opened,
+    pseudonym,
     sampled,
     scan_id,
-    subject_named,
     to_kspace,
 )
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
@@ -82,7 +82,10 @@ class FastmriSlices(Slices):
             if self.mask_key is None and mask_key != "mask":
                 raise NorefError(f"{path}: holds no {mask_key}; it has {', '.join(file)}")
             self.mask_axes = self._fit_mask(path, file, (slices, readout, phase))
-            self.subject = subject_named(_text(file.attrs.get("patient_id")), path.stem)
+            patient = _text(file.attrs.get("patient_id"))
+            # Of what was simulated or made of images, the name that it was given.
+            named = pseudonym(patient) if patient and file.attrs.get("raw", True) else patient
+            self.subject = named or path.stem
             self.protocol = _text(file.attrs.get("acquisition"))
             self.acquired: Acquired = acquired
             header = file.get("ismrmrd_header")
@@ -285,7 +288,7 @@ def _check_same(path: Path, first: Scan, scan: Scan) -> None:
     def shared(scan: Scan) -> tuple[object, ...]:
         absent = [value is None for value in (scan.clean, scan.maps, scan.rss, scan.header.position)]
         sets = None if scan.maps is None else scan.maps.shape
-        header = with_counters(replace(scan.header, position=None), {})
+        header = with_counters(replace(scan.header, position=None, frame=None), {})
         return scan.subject, scan.kspace.shape, sets, scan.raw, header, *absent
 
     same_padding = torch.equal(padding_of(first), padding_of(scan))

@@ -21,6 +21,11 @@ COUNTERS = ("average", "contrast", "phase", "repetition", "set")
 """What tells images of one slice apart, as a header calls it."""
 
 
+def header_of_frame(frame: int, frames: int) -> Header:
+    """The header of a frame of a dynamic scan, of so many; of one alone it says nothing."""
+    return Header(frame=(frame, frames), phase=frame) if frames > 1 else Header()
+
+
 def headers_of(header: Header | Sequence[Header], slices: int) -> list[Header]:
     """The header of every slice; those behind the first go on along its normal where it stands for all."""
     if not isinstance(header, Header):

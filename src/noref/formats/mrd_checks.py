@@ -23,7 +23,7 @@ NEAREST = 2.0
 
 
 def check_limits(path: Path, table: Table, space: EncodingSpace) -> None:
-    """Refuses encoding limits along the lines that contradict themselves or the lines of an image.
+    """Refuses encoding limits that contradict themselves or the lines and partitions of an image.
 
     Args:
         path: of the file, for messages.
@@ -31,24 +31,26 @@ def check_limits(path: Path, table: Table, space: EncodingSpace) -> None:
         space: theirs.
 
     Raises:
-        NorefError: if the centre or a line lies outside them.
+        NorefError: if the centre, a line or a partition lies outside them.
     """
-    limits = space.lines
-    if limits is None:
-        return
-    told = f"{limits.minimum} to {limits.maximum}"
-    if not limits.minimum <= limits.centre <= limits.maximum:
-        raise NorefError(
-            f"{path}: the header's limits contradict themselves, lines {told} and line {limits.centre} for "
-            "their centre; correct encodingLimits"
-        )
-    lines = table["kspace_encode_step_1"]
-    outside = lines[(lines < limits.minimum) | (lines > limits.maximum)]
-    if len(outside):
-        raise NorefError(
-            f"{path}: line {outside[0]} lies outside the header's limits, lines {told}; correct "
-            "encodingLimits"
-        )
+    for name, limits, numbers in (
+        ("line", space.lines, table["kspace_encode_step_1"]),
+        ("partition", space.partitions, table["kspace_encode_step_2"]),
+    ):
+        if limits is None or not numbers.any():
+            continue
+        told = f"{name}s {limits.minimum} to {limits.maximum}"
+        if not limits.minimum <= limits.centre <= limits.maximum:
+            raise NorefError(
+                f"{path}: the header's limits contradict themselves, {told} and {name} {limits.centre} for "
+                "their centre; correct encodingLimits"
+            )
+        outside = numbers[(numbers < limits.minimum) | (numbers > limits.maximum)]
+        if len(outside):
+            raise NorefError(
+                f"{path}: {name} {outside[0]} lies outside the header's limits, {told}; correct "
+                "encodingLimits"
+            )
 
 
 def check_calibrated(path: Path, table: Table, frame: Frame, space: EncodingSpace, measured: Tensor) -> None:

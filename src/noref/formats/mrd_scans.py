@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -53,6 +53,8 @@ class MeasuredSlices(Slices):
     """
 
     noise_beside: Measurement | None = None
+    _held: ClassVar[tuple[Frame, Slab] | None] = None
+    """Of the volume that this process has read last."""
 
     def __init__(
         self,
@@ -73,7 +75,6 @@ class MeasuredSlices(Slices):
         several = sum(bool(own) for *_, own in found) > 1
         self._frames: list[tuple[Measurement, Measurement | None, Frame, int | None]] = []
         self._acquired: Acquired = acquired
-        self._held: tuple[Frame, Slab] | None = None
         ids = []
         for one, noise, own in found:
             slabs = len({frame.slice for frame in own}) > 1
@@ -99,9 +100,6 @@ class MeasuredSlices(Slices):
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
         super().__init__(path, ids, role)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": None}
-
     def off_grid(self, index: int) -> bool:
         """Whether the header tells another trajectory than a Cartesian one."""
         one, _, frame, _ = self._frames[index]
@@ -120,12 +118,12 @@ class MeasuredSlices(Slices):
 
     def _slab(self, one: Measurement, frame: Frame, plane: int) -> Slab:
         """Those slices of a volume that are kept, if this is one of them; else others in their place."""
-        held = self._held
+        held = MeasuredSlices._held
         if held is None or held[0] is not frame or plane not in held[1]:
-            # Two at once would take twice the memory.
-            held = self._held = None
+            # Two at once would take twice the memory, whichever files they are of.
+            held = MeasuredSlices._held = None
             with self._values(one) as values:
-                held = self._held = frame, slab_of(self.path, values, one, frame, plane)
+                held = MeasuredSlices._held = frame, slab_of(self.path, values, one, frame, plane)
         return held[1]
 
     @abstractmethod

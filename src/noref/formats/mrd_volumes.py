@@ -17,7 +17,7 @@ from torch import Tensor
 from noref.coils.calibration import centred_block
 from noref.errors import NorefError
 from noref.formats.base import to_kspace
-from noref.formats.mrd_checks import check_place
+from noref.formats.mrd_checks import check_centre, check_place
 from noref.formats.mrd_epi import evenly_sampled, lines_of
 from noref.formats.mrd_frames import Frame, Numbers
 from noref.formats.mrd_geometry import (
@@ -32,7 +32,7 @@ from noref.formats.mrd_geometry import (
 )
 from noref.formats.mrd_header import CARTESIAN
 from noref.formats.mrd_measurement import Measurement, noise_in_image
-from noref.formats.mrd_readouts import Table, Values, grid
+from noref.formats.mrd_readouts import Flag, Table, Values, flagged, grid
 from noref.physics import crop_centre, ifft1c, pad_centre
 from noref.scan import Role, Scan
 
@@ -233,7 +233,10 @@ def _calibration(path: Path, values: Values, one: Measurement, frame: Frame, alo
     )
     check_place(path, image, calibrating, (shape[0] or 1, shape[1]), mine[:2])
     kspace, count, _ = _planes(path, values, one, frame.calibration, along)
-    block = centred_block(kspace, torch.from_numpy(count > 0))
+    sampled = torch.from_numpy(count > 0)
+    block = centred_block(kspace, sampled)
+    if flagged(one.table[frame.calibration], Flag.CALIBRATION | Flag.CALIBRATION_AND_IMAGING).any():
+        check_centre(path, sampled, block)
     if 0 in block.shape:
         return None
     if not known or mine[1:] == wanted[1:]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from noref.coils.whitening import noise_covariance
+from noref.coils.whitening import SAMPLES_PER_COIL, noise_covariance
 from noref.errors import NorefError
 from noref.formats import arrays, bart, ismrmrd, mrd2, twix
-from noref.formats.base import to_kspace
+from noref.formats.base import numeric, to_kspace
 from noref.formats.mrd_header import MrdHeader
 from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_readouts import FIELDS
@@ -67,6 +67,13 @@ def _array(source: arrays.Source, axes: str | None, key: str | None) -> Measurem
             f"{source.path}: {key} is {shape}; say with noise.axes which axis is coils, as in 'coils,kx'"
         )
     values = source.take(key, (slice(None),) * len(shape))
+    if not numeric(values.dtype):
+        raise NorefError(f"{source.path}: {key} holds {values.dtype}, and no samples; name another array")
     samples = np.moveaxis(values, names.index("coils"), 0).reshape(shape[names.index("coils")], -1)
+    if samples.shape[1] < SAMPLES_PER_COIL * len(samples):
+        raise NorefError(
+            f"{source.path}: {samples.shape[1]} noise samples of {len(samples)} coils; "
+            f"{SAMPLES_PER_COIL * len(samples)} or more tell their covariance"
+        )
     noise = noise_covariance(to_kspace(samples, f"{source.path}: {key}", "the noise"))
     return Measurement(key, MrdHeader(), np.zeros(0, FIELDS), noise, 0.0)

@@ -160,6 +160,7 @@ def header_of(protocol: Protocol, table: Table, centre: tuple[int, int]) -> MrdH
         trajectory="cartesian",
         calibration=CALIBRATION.get(int(protocol.number("sPat", "ucRefScanMode")), "separate"),
         acceleration=protocol.number("sPat", "lAccelFactPE") or 1.0,
+        across=protocol.number("sPat", "lAccelFact3D") or 1.0,
         partitions=limits,
         gradient=gradient,
     )

@@ -44,7 +44,7 @@ def evaluate(
     trained = {name: [Trained.of(folder)] for name, folder in named}
     scans = api.dataset(scored_source([runs[0].model for runs in trained.values()], settings), Role.TARGET)
     for line in scoring.shared_subjects(trained, scans):
-        print(f"noref: {line}", file=sys.stderr)
+        print(f"noref: warning: {line}", file=sys.stderr)
     scoring.report(trained, scans, output, classical=rows, title=title, baseline=baseline)
     print(output)
 

@@ -99,7 +99,9 @@ class ZarrVolumes(Storage):
         shape = len(ends) - 1, max(end - start for start, end in pairwise(ends))
         module, store = _module(), self._zarr()
         for group in ("", "scans"):
-            module.open_group(store, path=group, mode="a")
+            # Another process may make it at the same moment.
+            with suppress(module.errors.ContainsGroupError):
+                module.open_group(store, path=group, mode="a")
         # Another process may be writing the same bytes to it.
         array = self._begun(name, "r+")
         if array is None or array.shape != shape:
@@ -338,6 +340,7 @@ def _module() -> ModuleType:
         import zarr
         import zarr.buffer.cpu
         import zarr.codecs
+        import zarr.errors
         import zarr.storage
     except ImportError:
         raise NorefError(

@@ -22,8 +22,8 @@ from noref.seeding import Key
 _PATIENCE = 2
 """After how many weaker strengths that are no better the search ends."""
 
-_SAME = 5e-3
-"""Relative difference of scores below which two strengths cannot be told apart: the noise in them decides."""
+_SAME = 1e-3
+"""Relative difference of scores below which two strengths cannot be told apart."""
 
 _UNITS = 4
 """Held-out lines, or points, below which one Γ is too few to choose by."""

@@ -27,9 +27,9 @@ class TotalVariation:
     iteration's proximal step, denoising by total variation, by a few accelerated projected gradient steps on
     its dual (IEEE TIP 2009, 18:2419), which go on from the dual of the iteration before.
 
-    A first image `x₀` has `w = 1`, and the second, which goes on from it, smaller weights where the first has
-    edges: `w = c / (s + mean s)` with `s² = g ∗ |∇x₀|²`, `g` a Gaussian of one pixel and `c` such that the
-    mean of w is 1 (Candès, Wakin & Boyd, J. Fourier Anal. Appl. 2008, 14:877).
+    A first image `x₀` has `w = 1`. If `reweighted`, a second goes on from it with smaller weights where the
+    first has edges: `w = c / (s + mean s)` with `s² = g ∗ |∇x₀|²`, `g` a Gaussian of one pixel and `c` such
+    that the mean of w is 1 (Candès, Wakin & Boyd, J. Fourier Anal. Appl. 2008, 14:877).
 
     Attributes:
         strengths: values to choose from, strongest first.
@@ -37,7 +37,8 @@ class TotalVariation:
         warm_iterations: at most, from an image with nearly the same strength.
         dual_iterations: of each proximal step; 5 are too few for FISTA to converge.
         tolerance: stop once no scan's image changes by more than this share of it.
-        reweighted: False for the first image alone.
+        reweighted: whether there is a second image. Not unless asked for: at its best λ it is 2 dB better on
+            noisy phantoms, but held-out samples tell that λ less well, and up to 1.1 dB are lost.
         second_iterations: at most, from the first image.
     """
 
@@ -47,7 +48,7 @@ class TotalVariation:
     warm_iterations: int = 50
     dual_iterations: int = 10
     tolerance: float = 1e-4
-    reweighted: bool = True
+    reweighted: bool = False
     second_iterations: int = 50
     evenly_spaced: ClassVar[bool] = False
 

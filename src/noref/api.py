@@ -173,6 +173,11 @@ def build_engine(config: Config) -> Engine:
             if one.role in sets:
                 raise NorefError(f"data.target and data.proxy both have the role {one.role}; change one")
             sets[one.role], sources[one.role] = one, source
+    if len(sets) == len(Role):
+        accelerated = with_something_hidden(sets[Role.TARGET])
+        sets[Role.PROXY] = undersampled_alike(
+            sets[Role.PROXY], sources[Role.PROXY], accelerated, given.cache_gb
+        )
     check_roles(method, sets)
     targets = sets.get(Role.TARGET)
     if targets is not None and not learns_references(method):
@@ -185,11 +190,6 @@ def build_engine(config: Config) -> Engine:
                 stacklevel=2,
             )
         sets[Role.TARGET] = targets
-    if len(sets) == len(Role):
-        # As those that are left, which were accelerated.
-        sets[Role.PROXY] = undersampled_alike(
-            sets[Role.PROXY], sources[Role.PROXY], sets[Role.TARGET], given.cache_gb
-        )
     if targets is not None:
         # References show what lies between the samples.
         targets.check_masks(given.force or learns_references(method))

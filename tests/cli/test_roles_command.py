@@ -146,7 +146,8 @@ def test_references_of_targets_are_said_to_be_unused(
     target = [f"data.target.{setting}" for setting in (f"path={full / 'brain-0001.h5'}", *LINES)]
     done("train", "ssdu", *target, f"output={tmp_path / 'run'}", *TINY)
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert "- target: 2 slices (4 coils, 48×48); they carry references, which training did not see" in card
+    assert "- target: 2 slices (4 coils, 48×48); not raw, made from images or simulated" in card
+    assert "; they carry references, which training did not see" in card
     assert "references" not in (run / "model" / "README.md").read_text()
     page = tmp_path / "report.html"
     done("evaluate", run, f"path={undersampled / 'brain-0001.h5'}", "-o", page, "--classical", "zero-filled")

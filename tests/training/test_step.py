@@ -89,8 +89,12 @@ def test_bf16_convolves_in_bf16_with_physics_in_float32(
 
         monkeypatch.setattr(owner, name, watched)
 
-    for operator in ("sense_normal", "sense_forward", "sense_adjoint"):
-        watch(importlib.import_module("noref.physics.cartesian"), operator)
+    for module, operator in (
+        ("encoding", "sense_normal"),
+        ("cartesian", "sense_forward"),
+        ("cartesian", "sense_adjoint"),
+    ):
+        watch(importlib.import_module(f"noref.physics.{module}"), operator)
     watch(F, "conv2d")
     half = engine(tmp_path / "half", precision="bf16", epochs=1)
     half.validation = None

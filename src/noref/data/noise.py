@@ -19,33 +19,35 @@ _TOO_LITTLE = "too little of the border of k-space was measured"
 def noise_level(scan: Scan) -> tuple[float | None, str]:
     """Standard deviation σ of complex noise in one sample of the median coil, and the region it is from.
 
-    As `estimated_power`, whatever the scan's noise scans say.
+    `border_power`, whatever the scan's noise scans say; or `air_power` where that is less than half of it, as
+    on coarse matrices, whose border holds signal. Elsewhere the border comes nearer: noise need not be white.
     """
-    power, found = estimated_power(scan)
+    border, found = border_power(scan)
+    power = _air_below(scan, border, 0.5)
+    if power is not None:
+        found = "air"
+    else:
+        power = border
     return (None if power is None else float(power.median().sqrt())), found
 
 
 def noise_power(scan: Scan) -> tuple[Tensor | None, str]:
     """σ² of complex noise in one sample of each coil, float32 `(coils,)`, and where it is from.
 
-    The diagonal of the scan's `noise_cov`, that of its noise scans; `estimated_power` without one.
+    The diagonal of the scan's `noise_cov`, that of its noise scans. Without one the lower of `border_power`
+    and `air_power`, of which signal makes either larger than the noise. None, and why, if there is neither.
     """
     if scan.noise_cov is not None:
         return scan.noise_cov.diagonal().real, "noise scans"
-    return estimated_power(scan)
-
-
-def estimated_power(scan: Scan) -> tuple[Tensor | None, str]:
-    """σ² of each coil, float32 `(coils,)`, from the scan itself, and where it is from.
-
-    The lower of `border_power` and `air_power`, of which signal makes either larger than the noise. None, and
-    why, if there is neither.
-    """
     border, found = border_power(scan)
+    air = _air_below(scan, border, 1.0)
+    return (border, found) if air is None else (air, "air")
+
+
+def _air_below(scan: Scan, border: Tensor | None, share: float) -> Tensor | None:
+    """`air_power` where it is below a share of what the border tells, or that tells nothing; else None."""
     air = air_power(scan)
-    if air is not None and (border is None or air.sum() < border.sum()):
-        return air, "air"
-    return border, found
+    return air if air is not None and (border is None or air.sum() < share * border.sum()) else None
 
 
 def air_power(scan: Scan) -> Tensor | None:

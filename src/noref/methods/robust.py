@@ -36,8 +36,8 @@ class Robust(Weighted):
         alpha: α, the added noise as a multiple of the scan's.
         sigma: σ, standard deviation of the complex noise in a coil's sample, in the file's units (1 after
             prewhitening). If None that of the median coil in the scan's noise covariance, or without one an
-            estimate from the border of its k-space or the air in its image, the lower of the two: an upper
-            bound, too high where signal reaches both.
+            estimate, `data.noise.noise_level`: an upper bound, too high where signal reaches all of the
+            border of k-space and of the image.
     """
 
     def __init__(

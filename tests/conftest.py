@@ -44,6 +44,11 @@ def bucket(_s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{name}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest file of all: last, it would keep one worker busy while the other has nothing left.
+    items.sort(key=lambda item: item.path.name != "test_methods_learn.py")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints how many real-data tests ran: a skipped one is not a passed one."""
     ran = sum(

@@ -31,7 +31,6 @@ from noref.data.storing import (
     abandon_store,
     begin_store,
     finish_store,
-    is_finished,
     write_volume,
     written_store,
 )
@@ -134,7 +133,7 @@ def prepare(
     Several processes that `torchrun` started share its volumes out; others, on any machine, may write shares
     of the same store, of which the last makes it whole. What is written does not depend on who writes it. A
     store that was left unfinished goes on when the same is asked for again. A refusal before the first volume
-    is finished leaves nothing, but for one of a share, which others may be writing to.
+    is finished leaves nothing.
 
     Args:
         how: the files, and what to do with their scans.
@@ -172,10 +171,10 @@ def _write(how: Source, storage: Storage, jobs: int | None, shard: Shard | None)
     scans = Dataset(slices, how, role, cache_gb=0)
     order = groupby(range(len(slices)), key=lambda index: volume_of(slices.ids[index]))
     volumes = [list(indices) for _, indices in order]
-    asked = [*slices.ids, how.model_dump_json(include=set(how.given()))]
-    if shard is not None and is_finished(storage, how, role, asked):
+    if shard is not None and storage.has(MANIFEST) and _is_of(open_store(storage.path), how, role, slices):
         return True
-    stamp = decided(lambda: begin_store(storage, how, role, asked))
+    read = how.model_dump_json(include=set(how.given()))
+    stamp = decided(lambda: begin_store(storage, how, role, [*slices.ids, read]))
     mine = range(len(volumes)) if shard is None else range(shard.index, len(volumes), shard.number)
     work = Volumes(storage, stamp, scans, volumes, mine, how.skip_bad)
     try:
@@ -212,6 +211,12 @@ def _check_grid(slices: Scans) -> None:
             f"{kinds[False]} lies on the Cartesian grid, {kinds[True]} off it; prepare each kind in its own "
             "store"
         )
+
+
+def _is_of(store: Store, how: Source, role: Role, slices: Scans) -> bool:
+    """Whether a finished store is what would be written."""
+    alike = all(getattr(store.how, name) == getattr(how, name) for name in type(store.how).model_fields)
+    return alike and store.role is role and set(store.ids) <= set(slices.ids)
 
 
 def _in_turns(work: Volumes) -> list[Written]:

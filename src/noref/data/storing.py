@@ -88,7 +88,7 @@ def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[st
         "version": VERSION,
         "role": role,
         "preparation": _settings(how),
-        "scans": _digest(ids),
+        "scans": hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest(),
     }
     if ids and _is_begun(storage):
         return _joined(storage, begun)
@@ -103,19 +103,6 @@ def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[st
     if storage.create(UNFINISHED, _json({"stamp": stamp, **begun})):
         return stamp
     return _joined(storage, begun)
-
-
-def is_finished(storage: Storage, how: Preparation, role: Role, ids: Sequence[str]) -> bool:
-    """Whether the store is whole that the same call of `begin_store` would begin."""
-    if not storage.has(MANIFEST):
-        return False
-    made = json.loads(storage.read(MANIFEST))
-    told = (made.get("role"), made.get("preparation"), made.get("of"))
-    return told == (role, json.loads(json.dumps(_settings(how))), _digest(ids))
-
-
-def _digest(ids: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
 
 
 def _is_begun(storage: Storage) -> bool:
@@ -277,7 +264,6 @@ def finish_store(
         "stamp": stamp,
         "index": hashlib.sha256(index).hexdigest(),
         "preparation": _settings(how),
-        "of": _begun(storage)[1].get("scans"),
     }
     storage.write(INDEX, index)
     storage.write(MANIFEST, _json(manifest))

@@ -24,7 +24,7 @@ from noref.data.files import Scans
 from noref.data.overview import contact_sheet
 from noref.data.prepare import check_mask
 from noref.data.shard import Shard
-from noref.data.storage import MANIFEST, Storage
+from noref.data.storage import MANIFEST, PARTS, Storage
 from noref.data.store import Store, is_store, open_store, storage_at
 from noref.data.storing import (
     Written,
@@ -186,7 +186,10 @@ def _write(how: Source, storage: Storage, jobs: int | None, shard: Shard | None)
         found = written_store(storage, stamp, len(volumes))
         if found is not None:
             finish_store(storage, stamp, found, how, role)
-        elif shard is None and not storage.has(MANIFEST):
+        elif storage.has(MANIFEST):
+            # Another process has finished it while this one wrote a volume once more, and what tells of it.
+            storage.remove(PARTS)
+        elif shard is None:
             raise NorefError(
                 f"{storage.path}: volumes that were there are gone; the same command makes them again"
             )

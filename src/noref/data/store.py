@@ -102,7 +102,6 @@ class Store(OnDemand):
     Args:
         path: of a finished store, see `storage_at`.
         subjects: only the scans of so many subjects, in the order of their names.
-
         split: only those of a part of the subjects.
 
     Raises:

@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import noref
-from noref.api import check_folder, read_config
-from noref.config import Config, build_method, build_network, check_config, load_config, recipes, save_config
+from noref.api import check_folder
+from noref.config import (
+    Config,
+    build_method,
+    build_network,
+    check_config,
+    load_config,
+    read_config,
+    recipes,
+    save_config,
+)
 from noref.config.load import merge, parse_override
 from noref.errors import NorefError
 from noref.losses import Objective

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from noref import api
-from noref.config import load_config
+from noref.config import load_config, read_config
 from noref.errors import NorefError
 from noref.training import Interrupted
 from noref.training.distributed import speaks
@@ -30,7 +30,7 @@ def train(
         if settings:
             raise NorefError(f"{recipe}: a run goes on with its own settings; leave out {settings[0]}")
         # The folder may have been moved since, or named from elsewhere.
-        config = api.read_config(Path(recipe) / "config.yaml").model_copy(update={"output": recipe})
+        config = read_config(Path(recipe) / "config.yaml").model_copy(update={"output": recipe})
     else:
         config = load_config(recipe, settings or [])
     try:

@@ -1,7 +1,7 @@
 """Configurations: what they may say, how they are read, what they build."""
 
 from noref.config.build import build_method, build_network
-from noref.config.load import check_config, load_config, recipes, save_config
+from noref.config.load import check_config, load_config, read_config, recipes, save_config
 from noref.config.schema import PLACE, Config, Data, Source
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "build_network",
     "check_config",
     "load_config",
+    "read_config",
     "recipes",
     "save_config",
 ]

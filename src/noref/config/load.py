@@ -124,3 +124,13 @@ def save_config(config: Config, path: Path) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_config(path: Path) -> Config:
+    """The configuration that a run or model folder holds."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise NorefError(f"{path}: cannot be read ({reason}); is this a run or model folder?") from None
+    return check_config(content, str(path))

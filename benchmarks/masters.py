@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from noref import api
-from noref.classical import CLASSICAL, TotalVariation, choose, fit
+from noref.classical import CLASSICAL, choose, fit
 from noref.config import Source
 from noref.data.shown import magnitude
 from noref.formats.bart import read_cfl, write_cfl
@@ -53,7 +53,6 @@ CASES = [f"{name}-{rate}-lines" for name in ("mchiew", "loraks") for rate in (2,
 CASES += ["ugmpi-4-lines", "mchiew-3-equispaced"]
 LAMBDAS = [float(f"{value:.2g}") for value in np.geomspace(1e-4, 1e-1, 10)]
 METHODS = {"cg-sense": "CG-SENSE", "wavelet": "wavelets", "tv": "total variation"}
-OURS = {**CLASSICAL, "tv": TotalVariation(reweighted=True)}
 SIDES = {"noref": "noref", "bart": "BART", "sigpy": "SigPy"}
 
 BART = {
@@ -111,9 +110,9 @@ def row(scan: Scan, image: Tensor, strength: float, cpu: float, choice: float | 
 def by_noref(scan: Scan, method: str) -> Row:
     """λ by held-out samples; the image anew, from nothing, so that its time is one image's."""
     began = time.process_time()
-    strength = choose(OURS[method], scan).for_all
+    strength = choose(CLASSICAL[method], scan).for_all
     chosen = time.process_time()
-    image = fit(OURS[method], scan, strength)
+    image = fit(CLASSICAL[method], scan, strength)
     return row(scan, image, strength, time.process_time() - chosen, chosen - began)
 
 

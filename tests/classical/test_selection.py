@@ -8,7 +8,7 @@ from synthetic import image
 from torch import Tensor
 
 from noref.classical import ANY_SAMPLING, CLASSICAL, CGSense, Wavelet, ZeroFilled, choose, fit, reconstruct
-from noref.classical.selection import kspace_error, splits
+from noref.classical.selection import best_of, kspace_errors, splits
 from noref.errors import NorefError
 from noref.physics import Encoding
 from noref.sampling.density import sampling_density
@@ -71,6 +71,29 @@ def test_errors_are_those_on_the_held_out_samples():
     assert choice.errors.keys() == choice.scores.keys()
     assert choice.errors[choice.strength] == holdout_error(scan, choice.image)
     assert choice.scores[choice.strength] == pytest.approx(min(choice.scores.values()), rel=2e-3)
+
+
+EVENLY = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0]) / 4
+UNEVENLY = torch.tensor([0.0, 7.0, -5.0, 6.0, -4.0]) / 4
+
+
+@pytest.mark.parametrize(
+    ("worse", "taken"),
+    [
+        (0.0005 * EVENLY, 0.1),  # the same
+        (0.005 * EVENLY, 0.01),  # little worse, and surely
+        (0.005 * UNEVENLY, 0.1),  # little worse, by chance
+        (0.02 * UNEVENLY, 0.01),  # much worse, by chance or not
+    ],
+)
+def test_the_strongest_that_cannot_be_told_from_the_best_is_taken(worse, taken):
+    """Errors in the ACS and on four lines that sum up to 1, and what a stronger one adds."""
+    errors = torch.tensor([0.2, 0.5, 0.1, 0.1, 0.1])
+    assert best_of({0.1: errors + worse, 0.01: errors, 0.001: errors + 0.1 * EVENLY}) == taken
+
+
+def test_one_line_alone_tells_nothing_of_chance():
+    assert best_of({0.1: torch.tensor([0.2, 0.805]), 0.01: torch.tensor([0.2, 0.8])}) == 0.01
 
 
 @dataclass
@@ -153,8 +176,8 @@ def test_the_estimate_is_the_error_over_all_of_kspace():
     scans = [acquired(ellipses((96, 48)), noise=0.0, seed=seed) for seed in range(12)]
     for scan in scans[:2]:
         truth, nothing = scan.reference, torch.zeros_like(scan.reference)
-        assert kspace_error([scan], [truth]) < 1e-8
-        assert kspace_error([scan], [nothing]) == pytest.approx(1)
+        assert float(kspace_errors([scan], [truth]).sum()) < 1e-8
+        assert float(kspace_errors([scan], [nothing]).sum()) == pytest.approx(1)
     estimates, truths = [], []
     for scan in scans:
         made = choose(CGSense(strengths=(0.01,), reweighted=False), scan)

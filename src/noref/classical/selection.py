@@ -15,7 +15,7 @@ from noref.errors import NorefError
 from noref.physics import Encoding
 from noref.sampling.density import inverse_density
 from noref.sampling.draw import draw_units, sampled_in_lines, whole_readouts
-from noref.sampling.holdout import calibrated, holdout_error, holdout_sums
+from noref.sampling.holdout import calibrated, holdout_error, holdout_squares
 from noref.scan import Scan, ScanBatch, encoding_of, padding_of
 from noref.seeding import Key
 
@@ -23,7 +23,10 @@ _PATIENCE = 2
 """After how many weaker strengths that are no better the search ends."""
 
 _SAME = 1e-3
-"""Relative difference of scores below which two strengths cannot be told apart."""
+"""Relative difference of scores below which two strengths are the same, however sure it is."""
+
+_CLOSE = 1e-2
+"""Relative difference of scores from which two strengths differ, however unsure it is."""
 
 _UNITS = 4
 """Held-out lines, or points, below which one Γ is too few to choose by."""
@@ -79,7 +82,7 @@ class Choice:
             for a single strength, and for methods for evenly spaced lines.
         image: complex64 `(sets, y, x)`, reconstructed from Ω∖Γ with it.
         errors: `holdout_error` of every strength that was tried.
-        scores: `kspace_error` of every strength that was tried; the lowest chose.
+        scores: the sum of `kspace_errors` of every strength that was tried, see `choose`.
     """
 
     strength: float
@@ -98,8 +101,10 @@ def choose(method: Classical, scan: Scan) -> Choice:
     without a third of them, and are chosen for by Γ alone.
 
     Goes from strong to weak, each reconstruction starting from the one before, until two in a row are no
-    better than the best; then tries the geometric means with both neighbours of the best. Of strengths that
-    cannot be told apart the strongest is taken.
+    better than the best; then tries the geometric means with both neighbours of the best. Taken is the
+    strongest that is worse by less than 1 % and by less than one standard error of the difference, as the
+    held-out lines or points scatter (Breiman et al., Classification and Regression Trees, 1984, section
+    3.4.3): where these are mostly noise, it is chance that tells strengths apart.
 
     Args:
         method: one without strengths is scored as it is, under the strength 0.
@@ -120,7 +125,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
     shown = [part.as_target() for part in parts]
     images: dict[float, list[Tensor]] = {}
     errors: dict[float, float] = {}
-    scores: dict[float, float] = {}
+    shares: dict[float, Tensor] = {}
 
     def attempt(strength: float, start: Sequence[Tensor | None]) -> None:
         # One after the other: a batch of them would leave the processor's caches, and takes twice as long.
@@ -132,21 +137,22 @@ def choose(method: Classical, scan: Scan) -> Choice:
                 f"{scan.id}: Γ is {errors[strength]}, so nothing can be chosen by it; are the "
                 "held-out samples zero? mark what was not measured in the mask"
             )
-        scores[strength] = kspace_error(parts, images[strength])
+        shares[strength] = kspace_errors(parts, images[strength])
 
     start: Sequence[Tensor | None] = [None] * len(parts)
     for tried, strength in enumerate(strengths):
         attempt(strength, start)
         start = images[strength]
-        if tried - strengths.index(_best(scores)) >= _PATIENCE:
+        if tried - strengths.index(best_of(shares)) >= _PATIENCE:
             break
-    coarse = _best(scores)
-    ordered = sorted(scores)
+    coarse = best_of(shares)
+    ordered = sorted(shares)
     place = ordered.index(coarse)
     for weaker, stronger in pairwise(ordered[max(place - 1, 0) : place + 2]):
         # From the stronger one, as all before: more iterations than these had would flatter it.
         attempt((weaker * stronger) ** 0.5, images[stronger])
-    best = _best(scores)
+    best = best_of(shares)
+    scores = {strength: float(of_units.sum()) for strength, of_units in shares.items()}
     return Choice(best, best if settled else best * _kept(parts) ** 0.5, images[best][0], errors, scores)
 
 
@@ -180,12 +186,18 @@ def _kept(parts: Sequence[Scan]) -> float:
 def _units(scan: Scan) -> int:
     """How many lines, or points, Γ holds."""
     assert scan.holdout is not None
+    return len(_by_unit(scan, scan.holdout))
+
+
+def _by_unit(scan: Scan, values: Tensor) -> Tensor:
+    """Sums over what was held out together, lines or points, of values `(ky, kx)`."""
+    assert scan.holdout is not None
     in_lines = scan.trajectory is not None or sampled_in_lines(scan.mask)
-    return int((scan.holdout.any(1) if in_lines else scan.holdout).sum())
+    return values.sum(1)[scan.holdout.any(1)] if in_lines else values[scan.holdout]
 
 
-def kspace_error(parts: Sequence[Scan], images: Sequence[Tensor]) -> float:
-    """Estimated NMSE over all of k-space: `(‖A_C x̂ − y_C‖² + e_Γ E) / (‖y_C‖² + E)`.
+def kspace_errors(parts: Sequence[Scan], images: Sequence[Tensor]) -> Tensor:
+    """Estimated NMSE over all of k-space, `(‖A_C x̂ − y_C‖² + e_Γ E) / (‖y_C‖² + E)`, by what it comes from.
 
     `C` is the ACS, and `E` the energy outside it, for which Γ stands. Γ never holds the ACS itself, so that
     on Γ alone a strength that dims the whole image would go unpunished; there, where signal is far above
@@ -195,25 +207,31 @@ def kspace_error(parts: Sequence[Scan], images: Sequence[Tensor]) -> float:
     Args:
         parts: one scan, with one Γ or with several.
         images: complex64 `(sets, y, x)`, from Ω without the Γ of each.
+
+    Returns:
+        float32 `(1 + units,)`, whose sum is the NMSE: the share of `C`, then that of every line or point held
+        out.
     """
     scan = parts[0]
     known = calibrated(scan)
     spared = bool(known.any())
-    sums = [holdout_sums(part, image) for part, image in zip(parts, images, strict=True)]
-    gamma = sum(error for error, _ in sums) / sum(energy for _, energy in sums)
     kspace = torch.where(scan.mask, scan.kspace, 0)
     energy = kspace.abs().square().sum(-3)
     weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
-    total = residual = torch.zeros(())
+    total = residual = outside = held = torch.zeros(())
+    errors = []
     for part, image in zip(parts, images, strict=True):
         region = known if spared else part.allowed
         unknown = ~(region | padding_of(scan))
         inside = weight * (scan.mask & unknown)
         energy_unknown = (inside * energy).sum() / inside.sum() * unknown.sum()
         fitted = encoding_of(scan, region).forward(image[None])[0]
-        residual = residual + (fitted - kspace).abs().square().sum(-3)[region].sum() + gamma * energy_unknown
-        total = total + energy[region].sum() + energy_unknown
-    return float(residual / total)
+        residual = residual + (fitted - kspace).abs().square().sum(-3)[region].sum()
+        outside, total = outside + energy_unknown, total + energy[region].sum() + energy_unknown
+        error, energy_held = holdout_squares(part, image)
+        errors.append(_by_unit(part, error))
+        held = held + energy_held.sum()
+    return torch.cat([residual[None], torch.cat(errors) / held * outside]) / total
 
 
 def fit(method: Classical, scan: Scan, strength: float, start: Tensor | None = None) -> Tensor:
@@ -255,7 +273,19 @@ def _image(method: Classical, scan: Scan, strength: float, start: Tensor | None)
         raise NorefError(f"{scan.id}: {error}") from None
 
 
-def _best(scores: dict[float, float]) -> float:
-    """The strongest strength whose score is the lowest, or the same as the lowest."""
-    lowest = min(scores.values())
-    return max(strength for strength, score in scores.items() if score <= lowest * (1 + _SAME))
+def best_of(shares: dict[float, Tensor]) -> float:
+    """The strongest strength, from the best upwards, that cannot be told from it, see `choose`.
+
+    Args:
+        shares: `kspace_errors` of every strength, all of the same scans.
+    """
+    best = min(shares, key=lambda strength: float(shares[strength].sum()))
+    lowest, score = shares[best], float(shares[best].sum())
+    for stronger in sorted(strength for strength in shares if strength > best):
+        worse = shares[stronger] - lowest
+        # The sum's, over the units of Γ; of one alone there is none.
+        error = float(worse[1:].var() * (len(worse) - 1)) ** 0.5 if len(worse) > 2 else 0.0
+        if float(worse.sum()) > max(_SAME * score, min(_CLOSE * score, error)):
+            break
+        best = stronger
+    return best

@@ -71,17 +71,20 @@ def holdout_error(scan: Scan, image: Tensor, maps: Tensor | None = None) -> floa
     Raises:
         NorefError: if the scan has no Γ.
     """
-    error, energy = holdout_sums(scan, image, maps)
-    return float(error / energy)
+    error, energy = holdout_squares(scan, image, maps)
+    return float(error.sum() / energy.sum())
 
 
-def holdout_sums(scan: Scan, image: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`Σ_Γ w |y − F S x̂|²` and `Σ_Γ w |y|²`, whose ratio is `holdout_error`: of several Γ they add up.
+def holdout_squares(scan: Scan, image: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`w |y − F S x̂|²` and `w |y|²` of every sample, zero outside Γ; of their sums is `holdout_error` made.
 
     Args:
         scan: with Γ, as for `holdout_error`.
         image: complex64 `(sets, y, x)`.
         maps: complex64 `(sets, coils, y, x)` that the image was made with; the scan's own if None.
+
+    Returns:
+        two float32 `(ky, kx)`, the sums over the coils.
 
     Raises:
         NorefError: if the scan has no Γ.
@@ -92,7 +95,7 @@ def holdout_sums(scan: Scan, image: Tensor, maps: Tensor | None = None) -> tuple
     error = torch.where(scan.holdout, encoding.forward(image[None])[0] - scan.kspace, 0)
     held = torch.where(scan.holdout, scan.kspace, 0)
     weight = torch.ones(scan.shape) if scan.density is None else inverse_density(scan.density)
-    return (weight * error.abs().square()).sum(), (weight * held.abs().square()).sum()
+    return weight * error.abs().square().sum(0), weight * held.abs().square().sum(0)
 
 
 def share_under_cap(scan: Scan) -> float:

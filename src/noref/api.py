@@ -23,13 +23,14 @@ from noref.training import Engine
 from noref.training.distributed import barrier, decided, pick_device, process_group, rank, speaks
 
 
-def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
+def dataset(source: Source, name: Role, cache_gb: float = 4.0, *, of: type[Dataset] = Dataset) -> Dataset:
     """The prepared scans of a source.
 
     Args:
         source: files and what to do with them.
         name: the role that the source's place in the configuration gives it.
         cache_gb: GiB of prepared scans kept in memory.
+        of: what files become; a store says itself how it was prepared.
     """
     if is_store(source.path):
         store = open_store(source.path, source.subjects, source.chosen)
@@ -37,7 +38,7 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0) -> Dataset:
         if given:
             raise NorefError(f"{store.path}: its scans are prepared; leave out {', '.join(given)}")
         return PreparedDataset(store, source, source.role or name)
-    return Dataset(slices(source), source, source.role or name, cache_gb)
+    return of(slices(source), source, source.role or name, cache_gb)
 
 
 def slices(source: Source) -> Scans:

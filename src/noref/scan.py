@@ -331,6 +331,11 @@ def padding_of(scan: Scan) -> Tensor:
     return torch.zeros_like(scan.mask) if scan.padding is None else scan.padding
 
 
+def shown_whole(scan: Scan) -> bool:
+    """Whether Ω is all of the Cartesian grid, but for the padding."""
+    return scan.trajectory is None and bool((scan.mask | padding_of(scan)).all())
+
+
 def bucket(scan: Scan) -> tuple[int, ...]:
     """What scans must share to be stacked: map sets, coils, off the grid the image's matrix, and shape."""
     matrix = () if scan.trajectory is None else scan.matrix

@@ -239,6 +239,21 @@ def test_labels_say_what_to_know_before_believing_a_number(
         assert labels(report) == expected, name
 
 
+def test_full_scans_beside_accelerated_ones_are_scored_without_gamma(
+    full: Path, undersampled: Path, run: Path, tmp_path: Path
+) -> None:
+    both, page = tmp_path / "both", tmp_path / "report.html"
+    both.mkdir()
+    shutil.copy(full / "brain-0001.h5", both)
+    shutil.copy(undersampled / "brain-0002.h5", both)
+    done("evaluate", run, f"path={both}", "--classical", "zero-filled,cg-sense", "-o", page)
+    for row in scores(page).values():
+        whole, part = row["subjects"]
+        assert whole["gamma"] is part["psnr"] is None
+        assert whole["psnr"] > 20
+        assert 0 < part["gamma"] < 1.5
+
+
 def test_settings_say_how_a_model_was_not_trained_as_the_others(full: Path, tmp_path: Path) -> None:
     target = [
         f"data.target.path={full}",

@@ -18,6 +18,7 @@ from noref.config import Source
 from noref.data.prepare import Preparation, prepare
 from noref.data.shown import cropped
 from noref.data.storing import write_store
+from noref.formats import fastmri
 from noref.formats.png import grey, sheet
 from noref.scan import Role
 
@@ -58,7 +59,8 @@ def test_a_model_writes_every_format(run: Path, scan: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("method", ["grappa", "raki"])
 def test_methods_of_regular_lines_refuse_others(method: str, full: Path, tmp_path: Path) -> None:
-    scan, out = full / "brain-0001.h5", tmp_path / "image.npy"
+    scan, out = tmp_path / "scan.h5", tmp_path / "image.npy"
+    fastmri.write(scan, noref.read(full / "brain-0001.h5")[:1])
     regular = ("mask=equispaced", "acceleration=2", "acs=16")
     done("reconstruct", method, scan, *regular, "-o", out)
     made = np.abs(np.load(out))
@@ -86,6 +88,21 @@ def test_classical_methods_need_no_model(method: str, full: Path, scan: Path, tm
     image = np.abs(np.load(tmp_path / "x.npy"))
     error = np.linalg.norm(image - truth) / np.linalg.norm(truth)
     assert error < (0.5 if method == "zero-filled" else 0.2), error
+
+
+@pytest.mark.parametrize("method", ["cg-sense", "tv", "wavelet"])
+def test_full_scans_have_nothing_to_choose_by_and_need_little(
+    method: str, full: Path, undersampled: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "both"
+    both.mkdir()
+    for name, scan in (("full", full / "brain-0001.h5"), ("part", undersampled / "brain-0002.h5")):
+        fastmri.write(both / f"{name}.h5", noref.read(scan)[:1])
+    done("reconstruct", method, both, "-o", tmp_path / "out", "--suffix", ".npy")
+    assert tree(tmp_path / "out") == ["full.npy", "part.npy"]
+    done("reconstruct", "zero-filled", both / "full.h5", "-o", tmp_path / "whole.npy")
+    made, whole = (np.abs(np.load(tmp_path / name)) for name in ("out/full.npy", "whole.npy"))
+    assert np.linalg.norm(made - whole) < 0.02 * np.linalg.norm(whole)
 
 
 def test_several_inputs_land_in_a_folder(undersampled: Path, tmp_path: Path) -> None:

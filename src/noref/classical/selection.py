@@ -16,7 +16,7 @@ from noref.physics import Encoding
 from noref.sampling.density import inverse_density
 from noref.sampling.draw import draw_units, sampled_in_lines, whole_readouts
 from noref.sampling.holdout import calibrated, holdout_error, holdout_squares
-from noref.scan import Scan, ScanBatch, encoding_of, padding_of
+from noref.scan import Scan, ScanBatch, encoding_of, padding_of, shown_whole
 from noref.seeding import Key
 
 _PATIENCE = 2
@@ -252,15 +252,21 @@ def fit(method: Classical, scan: Scan, strength: float, start: Tensor | None = N
 def reconstruct(method: Classical, scan: Scan) -> Tensor:
     """The scan's image `(sets, y, x)` from all of Ω, with the strength that Γ prefers.
 
+    A scan that is shown whole has nothing to be held out, and nothing for regularisation to fill in: of that
+    it gets the least.
+
     Args:
         method: a member of `noref.classical.CLASSICAL`, or one like it.
-        scan: normalised; with Γ if the method has strengths (`noref.sampling.holdout.hold_out` draws one).
+        scan: normalised; if the method has strengths and the scan is not shown whole, with Γ
+            (`noref.sampling.holdout.hold_out` draws one).
 
     Raises:
-        NorefError: if the method has strengths and the scan has no Γ, or it refuses the scan's sampling.
+        NorefError: if Γ is missing, or the method refuses the scan's sampling.
     """
     if not method.strengths:
         return fit(method, scan, 0.0)
+    if scan.holdout is None and shown_whole(scan):
+        return fit(method, scan, method.strengths[-1])
     # From nothing: iterations that go on from the image without Γ are fewer, and cost up to 0.6 dB.
     return fit(method, scan, choose(method, scan).for_all)
 

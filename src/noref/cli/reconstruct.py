@@ -16,6 +16,7 @@ from noref import api, formats
 from noref.cli.sources import divided, named_paths, source
 from noref.data.dataset import Dataset
 from noref.data.files import alone_of, image_files
+from noref.data.part import AsTheyCome
 from noref.data.store import is_store
 from noref.errors import NorefError
 from noref.files import check_free
@@ -64,7 +65,7 @@ def reconstruct(
     with process_group(torch.device("cpu")):
         for file, target in zip(files, targets, strict=True):
             own = how.of(file, file in alone).model_copy(update={"path": [str(file)]})
-            scans = api.dataset(own, Role.TARGET)
+            scans = api.dataset(own, Role.TARGET, of=AsTheyCome)
             _write(target, scans, reconstruction, of)
             if speaks():
                 print(target)

@@ -21,13 +21,12 @@ from noref.data.prepare import (
     can_be_undersampled,
     fully_sampled,
     prepare,
-    shown_whole,
     undersample,
 )
 from noref.errors import NorefError
 from noref.sampling.density import sampling_density
 from noref.sampling.holdout import hold_out
-from noref.scan import Role, Scan, bucket, full_readouts, padding_of
+from noref.scan import Role, Scan, bucket, full_readouts, padding_of, shown_whole
 from noref.seeding import Key
 
 Shape = tuple[int, int]

@@ -38,6 +38,13 @@ class Part(Dataset):
         return self.whole.scan(self.chosen[index], epoch)
 
 
+class AsTheyCome(Dataset):
+    """Scans to reconstruct: of those that are shown whole nothing is held out, even if all are."""
+
+    def _alike(self, full: bool) -> bool:
+        return not full and super()._alike(full)
+
+
 def with_something_hidden(targets: Dataset) -> Dataset:
     """Targets without the full ones that are shown whole, where there are others.
 

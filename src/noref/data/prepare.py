@@ -214,12 +214,6 @@ def _turn(steps: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles).to(dtype)
 
 
-def shown_whole(scan: Scan) -> bool:
-    """Whether Ω is all of the Cartesian grid, but for the padding."""
-    shown = scan.mask if scan.padding is None else scan.mask | scan.padding
-    return scan.trajectory is None and bool(shown.all())
-
-
 def scale_of(scan: Scan) -> complex:
     """The 99.5th percentile and the mean phase of the combined image of the ACS, or of Ω∖Γ without an ACS.
 

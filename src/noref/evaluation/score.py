@@ -14,6 +14,7 @@ from torch import Tensor
 
 from noref import metrics
 from noref.classical import CLASSICAL, choose, fit
+from noref.classical import reconstruct as classical
 from noref.data.dataset import Dataset
 from noref.data.shown import shown
 from noref.evaluation.results import MethodResult, SubjectScore
@@ -70,11 +71,13 @@ def by_network(estimate: Callable[[Scan], Estimate]) -> Reconstructor:
 
 
 def by_classical(name: str) -> Reconstructor:
-    """A classical method's reconstruction, its regularisation chosen by Γ."""
+    """A classical method's reconstruction, its regularisation chosen by Γ where there is one."""
     method = CLASSICAL[name]
 
     def run(scan: Scan) -> Reconstruction:
         started = time.perf_counter()
+        if scan.holdout is None:
+            return Reconstruction(classical(method, scan), None, time.perf_counter() - started)
         choice = choose(method, scan)
         image = fit(method, scan, choice.for_all)
         return Reconstruction(image, choice.errors[choice.strength], time.perf_counter() - started)

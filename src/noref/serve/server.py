@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from noref.config import Source
-from noref.data.dataset import Dataset
+from noref.data.part import AsTheyCome
 from noref.errors import NorefError
 from noref.formats.mrd_images import MrdImage
 from noref.reconstruction import Reconstruction
@@ -149,7 +149,7 @@ class Server:
     @torch.no_grad()
     def _reconstructed(self, complete: Complete, kind: Kind) -> MrdImage:
         scan, head = complete.scan(self._limits.slice)
-        alone = Dataset([scan], self._how, self._how.role or Role.TARGET, cache_gb=0)
+        alone = AsTheyCome([scan], self._how, self._how.role or Role.TARGET, cache_gb=0)
         # What chooses a strength weighs its samples by their density, which takes a look at the mask.
         prepared = alone[0] if self._how.holdout > 0 else alone.prepared(0)
         flat = self._reconstruction.flat(prepared)

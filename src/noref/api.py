@@ -15,7 +15,7 @@ from noref.data.dataset import Dataset
 from noref.data.files import Scans, open_scans
 from noref.data.part import with_something_hidden
 from noref.data.prepare import fully_sampled
-from noref.data.store import PreparedDataset, is_store, open_store
+from noref.data.store import PreparedDataset, as_prepared, is_store, open_store
 from noref.errors import NorefError
 from noref.model import Model, begin_with, load, save_model, seen_before
 from noref.scan import Role
@@ -64,6 +64,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
     """
     folder = Path(config.output)
     with process_group(pick_device(config.training.device)):
+        config = with_stores(config)
         check_folder(folder, config, resume)
         # Read now: nobody knows what has become of that model when the training ends.
         before = seen_before(config)
@@ -86,6 +87,29 @@ def train(config: Config, *, resume: bool = False) -> Path:
             save_model(folder / "model", engine, weights, config, before)
         barrier()
     return folder / "model"
+
+
+def with_stores(config: Config) -> Config:
+    """The configuration with what its stores were prepared with, where it says nothing of that.
+
+    What is not said of validation files is as for the target's store.
+    """
+    given = config.data
+    target = _as_prepared(given.target)
+    changed = {
+        "target": target,
+        "proxy": _as_prepared(given.proxy),
+        "validation": _as_prepared(given.validation, target),
+    }
+    return config.model_copy(update={"data": given.model_copy(update=changed)})
+
+
+def _as_prepared(source: Source | None, others: Source | None = None) -> Source | None:
+    """A source with what its store, or else others like it, were prepared with."""
+    if source is None:
+        return None
+    made = open_store(source.path).how if is_store(source.path) else others
+    return source if made is None else as_prepared(source, made)
 
 
 def build_engine(config: Config) -> Engine:

@@ -91,10 +91,14 @@ def test_prepare_whitens_compresses_and_cuts(scans: Path, tmp_path: Path) -> Non
     (first, *_) = sorted(scans.iterdir())
     done("reconstruct", tmp_path / "run-store", first, "-o", tmp_path / "image.npy")
     assert np.load(tmp_path / "image.npy").shape == (2, 48, 48)
-    line = refused(
-        "train", "default", f"data.target.path={tmp_path / 'store'}", f"output={tmp_path / 'x'}", *TINY
-    )
-    assert "prepared with oversampling=remove whiten=True coils=3" in line
+    # What is not said is as the store was prepared, in the model too.
+    short = ["train", "default", f"data.target.path={tmp_path / 'store'}", f"output={tmp_path / 'x'}", *TINY]
+    assert "prepared with coils=3; " in refused(*short, "data.target.coils=2")
+    for again in ([], ["--resume"]):
+        done(*short, *again)
+        assert (tmp_path / "x" / "model" / "model.safetensors").read_bytes() == weights[0]
+    done("reconstruct", tmp_path / "x", first, "-o", tmp_path / "other.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "other.npy"), np.load(tmp_path / "image.npy"))
 
 
 @pytest.mark.parametrize(

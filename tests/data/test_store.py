@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from training.files import TINY, write_proxies, write_targets
 
 import noref
-from noref.api import dataset
+from noref.api import dataset, with_stores
 from noref.config import Source, load_config
 from noref.data.dataset import Dataset
 from noref.data.packed import PackedMasks, packed, unpacked
@@ -106,6 +106,21 @@ def test_a_store_of_the_version_before_is_read(tmp_path: Path) -> None:
     assert differing(made[0], dataset(Source(path=str(tmp_path / "store")), Role.TARGET)[0]) == []
 
 
+def test_a_configuration_takes_what_it_does_not_say_from_its_stores(tmp_path: Path) -> None:
+    made = stored(tmp_path / "store", targets()).how
+    paths = [f"data.target.path={tmp_path / 'store'}", "data.validation.path=others"]
+    config = load_config("default", [*paths, "data.validation.seed=9", f"output={tmp_path / 'run'}"])
+    given = with_stores(config).data
+    assert given.target is not None
+    assert given.validation is not None
+    for name in Preparation.model_fields:
+        assert getattr(given.target, name) == getattr(made, name)
+        # Files to validate with are prepared as the store was.
+        expected = 9 if name == "seed" else getattr(made, name)
+        assert getattr(given.validation, name) == expected
+    assert with_stores(with_stores(config)) == with_stores(config)
+
+
 def test_what_is_written_to_a_scan_stays_in_memory(tmp_path: Path) -> None:
     read = stored(tmp_path / "store", targets())
     before = read[0].kspace.clone()
@@ -116,8 +131,10 @@ def test_what_is_written_to_a_scan_stays_in_memory(tmp_path: Path) -> None:
 def test_other_settings_are_refused_with_those_to_give(tmp_path: Path) -> None:
     stored(tmp_path / "store", proxies())
     path = str(tmp_path / "store")
-    with pytest.raises(NorefError, match=r"store: prepared with mask=random2d acceleration=2\.0 acs=4\.0; "):
-        dataset(Source(path=path), Role.PROXY)
+    with pytest.raises(NorefError, match=r"store: prepared with mask=random2d acceleration=2\.0; "):
+        dataset(Source(path=path, mask="lines", acceleration=3.0), Role.PROXY)
+    # What is not said is as it was prepared.
+    assert dataset(Source(path=path, acs=4.0), Role.PROXY).how.mask == "random2d"
     given = {"mask": "random2d", "acceleration": 2.0, "acs": 4.0}
     assert len(dataset(Source(path=path, **given), Role.PROXY)) == 2
     assert len(dataset(Source(path=[path], subjects=1, **given), Role.PROXY)) == 1

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -157,12 +157,21 @@ class Store(OnDemand):
         return replace(scan, role=self.role, density=density)
 
 
+How = TypeVar("How", bound=Preparation)
+
+
+def as_prepared(how: How, made: Preparation) -> How:
+    """Settings as they are, and those of a preparation where they say nothing."""
+    unsaid = Preparation.model_fields.keys() - how.model_fields_set
+    return how.model_copy(update={name: getattr(made, name) for name in unsaid})
+
+
 class PreparedDataset(Dataset):
     """The scans of a store, as a data set of the same preparation would give them.
 
     Args:
         store: of prepared scans.
-        how: must be how they were prepared.
+        how: what is said in it must be how they were prepared.
         role: must be theirs.
 
     Raises:
@@ -170,6 +179,7 @@ class PreparedDataset(Dataset):
     """
 
     def __init__(self, store: Store, how: Preparation, role: Role) -> None:
+        how = as_prepared(how, store.how)
         super().__init__(store, how, role, cache_gb=0)
         self._store = store
         asked, made = (

@@ -72,6 +72,10 @@ def test_sampling_is_put_in_words() -> None:
     echo = lines(4, 8)
     echo[:, :8] = False
     assert describe_sampling(whole.undersampled(echo)).startswith("lines, 40 of 48 samples of the read-out")
+    echo = torch.arange(48).expand(64, 48) >= 8
+    assert describe_sampling(whole.undersampled(echo)).startswith(
+        "all lines, 40 of 48 samples of the read-out"
+    )
     assert "swap ky and kx" in describe_sampling(whole.undersampled(lines(4, 8, (48, 64)).mT))
     points = torch.rand(64, 48, generator=torch.Generator().manual_seed(0)) < 0.3
     points[26:38, 19:29] = True

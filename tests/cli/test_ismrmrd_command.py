@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,12 @@ def dense(scan: Scan) -> Scan:
     )
 
 
+def partial_echo(scan: Scan, missing: int) -> torch.Tensor:
+    mask = torch.ones_like(scan.mask)
+    mask[:, :missing] = False
+    return mask
+
+
 def test_inspect_tells_what_is_in_it(scans: Path, tmp_path: Path) -> None:
     (first, *_) = sorted(scans.iterdir())
     told = done("inspect", first, "--picture", tmp_path / "look.png").out
@@ -99,6 +106,50 @@ def test_prepare_whitens_compresses_and_cuts(scans: Path, tmp_path: Path) -> Non
         assert (tmp_path / "x" / "model" / "model.safetensors").read_bytes() == weights[0]
     done("reconstruct", tmp_path / "x", first, "-o", tmp_path / "other.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "other.npy"), np.load(tmp_path / "image.npy"))
+
+
+def test_whole_and_partial_echoes_share_a_store(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "mixed").mkdir()
+    first, *others = sorted(scans.iterdir())
+    for path in others:
+        shutil.copy(path, tmp_path / "mixed")
+    echo = tmp_path / "mixed" / first.name
+    mrd_writing.write(echo, [one.undersampled(partial_echo(one, 24)) for one in formats.read(first)])
+    assert "lines, 72 of 96 samples of the read-out" in done("inspect", echo).out
+    how = ("oversampling=remove", "whiten=true", "coils=3")
+    told = done("prepare", tmp_path / "mixed", *how, "-o", tmp_path / "store").err
+    assert "recognised: partial echo in 1 of 3 volumes looked at" in told
+    done("prepare", scans, *how, "-o", tmp_path / "whole")
+    cut = 0
+    for scan, whole in zip(Store(tmp_path / "store"), Store(tmp_path / "whole"), strict=True):
+        assert scan.id == whole.id
+        if torch.equal(scan.mask, whole.mask):
+            assert torch.equal(scan.kspace, whole.kspace)
+            continue
+        cut += 1
+        assert scan.shape == whole.shape == (48, 48)
+        assert torch.equal(scan.mask.any(1), whole.mask.any(1))
+        samples = scan.mask.any(0).nonzero().flatten().tolist()
+        assert samples == list(range(samples[0], samples[-1] + 1))
+        assert samples[0] in range(12, 20)
+        assert samples[-1] >= 43
+        assert scan.holdout is not None
+        assert torch.equal(scan.holdout, scan.holdout.any(1, keepdim=True) & scan.mask)
+    assert cut == 2
+    done(
+        "train",
+        "default",
+        f"data.target.path={tmp_path / 'store'}",
+        *(f"data.target.{text}" for text in how),
+        f"output={tmp_path / 'run'}",
+        *TINY,
+    )
+    done("reconstruct", tmp_path / "run", echo, "-o", tmp_path / "a.npy")
+    assert np.load(tmp_path / "a.npy").shape == (2, 48, 48)
+    done("reconstruct", "zero-filled", first, "oversampling=remove", "-o", tmp_path / "whole.npy")
+    done("reconstruct", "zero-filled", echo, "oversampling=remove", "-o", tmp_path / "part.npy")
+    whole, part = (np.load(tmp_path / f"{name}.npy") for name in ("whole", "part"))
+    assert np.linalg.norm(abs(part) - abs(whole)) < 0.15 * np.linalg.norm(whole)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +207,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(scans: Path, tmp_path: Path) -
     assert "averages: input should be 'mean' or 'apart'" in refused(
         "prepare", first, "averages=summed", "-o", store
     )
-    echo = torch.ones_like(scan.mask)
-    echo[:, :20] = False
-    mrd_writing.write(tmp_path / "echo.h5", [scan.undersampled(echo)])
+    mrd_writing.write(tmp_path / "echo.h5", [scan.undersampled(partial_echo(scan, 47))])
     line = refused(
         "reconstruct", "zero-filled", tmp_path / "echo.h5", "oversampling=remove", "-o", store / "x.npy"
     )
+    assert "too little of the echo was measured" in line
     assert "set oversampling=keep" in line
     singular = replace(scan, noise_cov=torch.ones(4, 4) + 0j)
     mrd_writing.write(tmp_path / "dead.h5", [singular])

@@ -157,12 +157,13 @@ def describe_sampling(scan: Scan) -> str:
     acs = f"ACS {height} × {width}"
     if not torch.equal(scan.mask, lines[:, None] & samples):
         pattern = "2-D"
-    elif lines.all():
+    elif lines.all() and int(samples.diff().sum()) > 2:
         pattern = "lines along ky (swap ky and kx if that is the read-out)"
     elif samples.all():
         pattern, acs = "lines", f"ACS {height} lines"
     else:
-        pattern = f"lines, {int(samples.sum())} of {len(samples)} samples of the read-out"
+        which = "all lines" if lines.all() else "lines"
+        pattern = f"{which}, {int(samples.sum())} of {len(samples)} samples of the read-out"
     facts = [pattern, f"R = {scan.acceleration:.2f}", acs if height else "no ACS"]
     if (scan.measured & ~scan.mask).any():
         facts.append(f"{scan.measured.float().mean():.0%} of k-space measured")

@@ -34,7 +34,7 @@ Shape = tuple[int, int]
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread, as loading processes have: maps differ in their last bits with the number of threads."""
+    """One thread, as loading processes have: numbers differ in their last bits with the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -168,7 +168,10 @@ class Dataset(Sequence[Scan]):
 
     def _raw(self, index: int) -> Scan:
         scan = replace(self.slices[index], role=self.role)
-        return without_oversampling(scan) if self.how.oversampling == "remove" else scan
+        if self.how.oversampling == "keep":
+            return scan
+        with _one_thread():
+            return without_oversampling(scan)
 
     def _how(self, scan: Scan) -> Preparation:
         """What is done to a scan as it was read: not to all the same where full and accelerated ones mix.

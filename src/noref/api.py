@@ -154,6 +154,12 @@ def build_engine(config: Config) -> Engine:
         validation = dataset(given.validation, Role.TARGET, given.cache_gb)
         if validation.role is not Role.TARGET or given.validation.holdout == 0:
             raise NorefError("data.validation: only targets with holdout above 0 can validate")
+    if validation is not None and not validation.held_out:
+        raise NorefError(
+            f"data.{'target' if given.validation is None else 'validation'}: all of its "
+            f"{len(validation)} slices are full, and nothing of them is hidden, so nothing tells how good an "
+            "image is; undersample them, as by mask=lines, or give full scans as data.proxy alone"
+        )
     scored = {"target": targets, "validation": validation}
     if Role.PROXY in sets:
         check_apart(sets[Role.PROXY].volumes, "data.proxy", scored)

@@ -21,7 +21,7 @@ from noref import api
 from noref.config import Source
 from noref.data.dataset import Dataset, volume_of
 from noref.data.files import Scans
-from noref.data.overview import contact_sheet
+from noref.data.overview import SHEET, contact_sheet
 from noref.data.prepare import check_mask
 from noref.data.shard import Shard
 from noref.data.storage import MANIFEST, PARTS, Storage
@@ -31,6 +31,8 @@ from noref.data.storing import (
     abandon_store,
     begin_store,
     finish_store,
+    is_finished,
+    tidy_store,
     write_volume,
     written_store,
 )
@@ -132,12 +134,12 @@ def prepare(
 
     Several processes that `torchrun` started share its volumes out; others, on any machine, may write shares
     of the same store, of which the last makes it whole. What is written does not depend on who writes it. A
-    store that was left unfinished goes on when the same is asked for again. A refusal before the first volume
-    is finished leaves nothing.
+    store that was left unfinished goes on when the same is asked for again; of one that is finished, no scan
+    is prepared again. A refusal before the first volume is finished leaves nothing.
 
     Args:
         how: the files, and what to do with their scans.
-        output: folder or URL of the store, see `storage_at`; new, empty, or left unfinished by the same call.
+        output: folder or URL of the store, see `storage_at`; new, empty, or of the same call before.
         jobs: processes of this machine; as many as there are cores if None, and no more than volumes.
         shard: write only this share of the volumes.
 
@@ -157,7 +159,10 @@ def prepare(
             raise NorefError("torchrun shares out the volumes; leave out --jobs and --shard")
         whole = _write(how, storage, jobs, shard)
         if whole and rank() == 0:
-            contact_sheet(open_store(storage.path))
+            store = open_store(storage.path)
+            # The process that finished the store may have been killed before it drew this.
+            if not storage.has(SHEET):
+                contact_sheet(store)
     return open_store(storage.path) if whole else None
 
 
@@ -171,21 +176,21 @@ def _write(how: Source, storage: Storage, jobs: int | None, shard: Shard | None)
     scans = Dataset(slices, how, role, cache_gb=0)
     order = groupby(range(len(slices)), key=lambda index: volume_of(slices.ids[index]))
     volumes = [list(indices) for _, indices in order]
-    if shard is not None and storage.has(MANIFEST) and _is_of(open_store(storage.path), how, role, slices):
+    ids = [*slices.ids, how.model_dump_json(include=set(how.given()))]
+    stamp = decided(lambda: _stamp(storage, how, role, ids, len(slices)))
+    if stamp is None:
         return True
-    read = how.model_dump_json(include=set(how.given()))
-    stamp = decided(lambda: begin_store(storage, how, role, [*slices.ids, read]))
     mine = range(len(volumes)) if shard is None else range(shard.index, len(volumes), shard.number)
     work = Volumes(storage, stamp, scans, volumes, mine, how.skip_bad)
     try:
         if world_size() > 1:
             everywhere = collected(_in_turns(work))
-            decided(lambda: finish_store(storage, stamp, chain.from_iterable(everywhere), how, role))
+            decided(lambda: finish_store(storage, stamp, chain.from_iterable(everywhere), how, role, ids))
             return True
         _at_once(work, jobs)
         found = written_store(storage, stamp, len(volumes))
         if found is not None:
-            finish_store(storage, stamp, found, how, role)
+            finish_store(storage, stamp, found, how, role, ids)
         elif storage.has(MANIFEST):
             # Another process has finished it while this one wrote a volume once more, and what tells of it.
             storage.remove(PARTS)
@@ -216,10 +221,23 @@ def _check_grid(slices: Scans) -> None:
         )
 
 
-def _is_of(store: Store, how: Source, role: Role, slices: Scans) -> bool:
-    """Whether a finished store is what would be written."""
-    alike = all(getattr(store.how, name) == getattr(how, name) for name in type(store.how).model_fields)
-    return alike and store.role is role and set(store.ids) <= set(slices.ids)
+def _stamp(storage: Storage, how: Source, role: Role, ids: Sequence[str], slices: int) -> str | None:
+    """The stamp of the store to write; None if it is there, whole."""
+
+    def is_there() -> bool:
+        if not is_finished(storage, how, role, ids):
+            return False
+        return how.skip_bad or len(open_store(storage.path)) == slices
+
+    if not is_there():
+        try:
+            return begin_store(storage, how, role, ids)
+        except NorefError:
+            # Another process may have finished it in between.
+            if not is_there():
+                raise
+    tidy_store(storage)
+    return None
 
 
 def _in_turns(work: Volumes) -> list[Written]:

@@ -75,7 +75,10 @@ def test_what_is_asked_in_vain_is_one_line(undersampled: Path, bucket: str, tmp_
     place = f"{bucket}/store"
     done("prepare", undersampled, "-o", place)
     before = objects(place)
-    assert "already holds objects" in refused("prepare", undersampled, "-o", place)
+    assert "already holds objects" in refused("prepare", undersampled, "seed=1", "-o", place)
+    fs, root = fsspec.url_to_fs(place)
+    fs.rm(f"{root}/contact.png")
+    assert done("prepare", undersampled, "-o", place).out == f"{place}\n"
     assert "prepared already" in refused("prepare", place, "-o", tmp_path / "other")
     assert "seed=0" in refused("train", "ssdu", f"data.target.path={place}", "data.target.seed=1")
     assert "prepare all in one store" in refused("train", "ssdu", f"data.target.path=[{place},{place}]")

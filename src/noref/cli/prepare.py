@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +16,8 @@ from noref.config import Source
 from noref.data.overview import SHEET, summary
 from noref.data.shard import Shard
 from noref.data.split import PARTS
+from noref.data.storage import MANIFEST
+from noref.data.store import storage_at
 from noref.errors import NorefError
 from noref.preparing import prepare as write
 from noref.training import Interrupted
@@ -27,7 +31,7 @@ def prepare(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", help="A new folder, or one left unfinished; NAME.zarr or a URL for a Zarr."
+            "--output", "-o", help="A new folder, or that of the same call; NAME.zarr or a URL for a Zarr."
         ),
     ],
     jobs: Annotated[
@@ -61,8 +65,17 @@ def prepare(
         for part, portion in zip(PARTS, shares, strict=True)
         if portion > 0
     ]
-    for part, chosen in parts:
-        _prepared(chosen, f"{output.rstrip('/')}/{part}", jobs, share)
+    folder = Path(output).expanduser()
+    there = folder.exists()
+    try:
+        for part, chosen in parts:
+            _prepared(chosen, f"{output.rstrip('/')}/{part}", jobs, share)
+    except NorefError:
+        if not there:
+            # Only an empty one: parts that are there stay.
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def shares_of(text: str) -> tuple[float, ...]:
@@ -81,6 +94,7 @@ def shares_of(text: str) -> tuple[float, ...]:
 
 
 def _prepared(how: Source, output: str, jobs: int | None, share: Shard | None) -> None:
+    there = storage_at(output).has(MANIFEST)
     try:
         store = write(how, output, jobs=jobs, shard=share)
     except Interrupted as stopped:
@@ -95,6 +109,8 @@ def _prepared(how: Source, output: str, jobs: int | None, share: Shard | None) -
         )
     elif store is not None and speaks():
         told = f"{summary(store)}\npictures: {store.path}/{SHEET}"
+        if there:
+            told += f"\n{store.path} was there already, by the same call: no scan was prepared again"
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(told)
         print(store.path)
 

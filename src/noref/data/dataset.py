@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noref.data.files import Scans
 from noref.data.oversampling import without_oversampling
 from noref.data.packed import PackedMasks, packed, unpacked
 from noref.data.prepare import (
@@ -167,7 +168,10 @@ class Dataset(Sequence[Scan]):
         return len(self.slices)
 
     def _raw(self, index: int) -> Scan:
-        scan = replace(self.slices[index], role=self.role)
+        return self._as_prepared(self.slices[index])
+
+    def _as_prepared(self, scan: Scan) -> Scan:
+        scan = replace(scan, role=self.role)
         if self.how.oversampling == "keep":
             return scan
         with _one_thread():
@@ -176,7 +180,8 @@ class Dataset(Sequence[Scan]):
     def _how(self, scan: Scan) -> Preparation:
         """What is done to a scan as it was read: not to all the same where full and accelerated ones mix.
 
-        A mask is for the full ones; Γ is not of those that are shown whole, which have a reference.
+        A mask is for the full ones; Γ is not of those that are shown whole, which have a reference. Whether
+        they mix, all files tell, whichever of their subjects are here: parts of a split are treated alike.
         """
         how = self.how
         if how.mask == "acquired":
@@ -190,11 +195,22 @@ class Dataset(Sequence[Scan]):
     def _alike(self, full: bool) -> bool:
         """Whether all volumes are full, or all accelerated, as their first slices are."""
         if full not in self._known:
-            names = [volume_of(name) for name in getattr(self.slices, "ids", [])]
-            firsts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
-            each = (fully_sampled(self._raw(index)) for index in firsts or range(len(self)))
-            self._known[full] = all(one is full for one in each)
+            self._known[full] = all(self._is_full(*first) in (full, None) for first in self._firsts())
         return self._known[full]
+
+    def _firsts(self) -> Iterator[tuple[Sequence[Scan], int]]:
+        """The first slice of each volume: the scans that it is one of, and its number among them."""
+        for slices in self.slices.parts if isinstance(self.slices, Scans) else [self.slices]:
+            names = [volume_of(name) for name in getattr(slices, "ids", [])]
+            firsts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+            yield from ((slices, index) for index in firsts or range(len(slices)))
+
+    def _is_full(self, slices: Sequence[Scan], index: int) -> bool | None:
+        """Whether a scan is fully sampled; None if it cannot be read, which is said where it is used."""
+        try:
+            return fully_sampled(self._as_prepared(slices[index]))
+        except NorefError:
+            return None
 
     @cached_property
     def ids(self) -> list[str]:

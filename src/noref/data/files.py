@@ -91,6 +91,9 @@ class Scans(OnDemand):
         subjects: only the slices of so many subjects, in the order of their names.
         split: only those of a part of the subjects; before they are counted.
 
+    Attributes:
+        parts: the files, all slices of theirs.
+
     Raises:
         NorefError: if two files hold the same scan, or a part has no subjects.
     """
@@ -98,6 +101,7 @@ class Scans(OnDemand):
     def __init__(
         self, parts: Sequence[Slices], subjects: int | None = None, split: Split | None = None
     ) -> None:
+        self.parts = tuple(parts)
         kept = subjects_of((scan for part in parts for scan in part.ids), subjects, split)
         self._places = [
             (part, index) for part in parts for index, scan in enumerate(part.ids) if subject_of(scan) in kept

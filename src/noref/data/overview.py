@@ -92,7 +92,7 @@ def _unlike(store: Store) -> list[str]:
             return [
                 f"mask={store.how.mask} is of the full slices; {kept} were accelerated and stay as they are"
             ]
-    elif 0 < whole < len(store.survey) and store.role is Role.TARGET and store.how.holdout > 0:
+    elif whole > 0 and store.role is Role.TARGET and store.how.holdout > 0:
         return [f"nothing is held out of {whole} full slices, which have a reference"]
     return []
 

@@ -88,7 +88,7 @@ def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[st
         "version": VERSION,
         "role": role,
         "preparation": _settings(how),
-        "scans": hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest(),
+        "scans": _digest(ids),
     }
     if ids and _is_begun(storage):
         return _joined(storage, begun)
@@ -103,6 +103,29 @@ def begin_store(storage: Storage, how: Preparation, role: Role, ids: Sequence[st
     if storage.create(UNFINISHED, _json({"stamp": stamp, **begun})):
         return stamp
     return _joined(storage, begun)
+
+
+def is_finished(storage: Storage, how: Preparation, role: Role, ids: Sequence[str]) -> bool:
+    """Whether the store that the same call of `begin_store` would begin is there, whole.
+
+    Args:
+        storage: of the store.
+        how: its scans are prepared.
+        role: of all of them.
+        ids: of all of them, and how they are read.
+    """
+    if not storage.has(MANIFEST):
+        return False
+    try:
+        made = json.loads(storage.read(MANIFEST))
+        told = [made.get(name) for name in ("version", "role", "preparation", "input")]
+    except (OSError, ValueError, AttributeError):
+        return False
+    return told == [VERSION, role, json.loads(_json(_settings(how))), _digest(ids)]
+
+
+def _digest(ids: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
 
 
 def _is_begun(storage: Storage) -> bool:
@@ -231,7 +254,12 @@ def written_store(storage: Storage, stamp: str, volumes: int) -> list[Written] |
 
 
 def finish_store(
-    storage: Storage, stamp: str, written: Iterable[Written], how: Preparation, role: Role
+    storage: Storage,
+    stamp: str,
+    written: Iterable[Written],
+    how: Preparation,
+    role: Role,
+    ids: Sequence[str] = (),
 ) -> None:
     """Makes a store of its volumes.
 
@@ -241,6 +269,7 @@ def finish_store(
         written: all of its scans, in any order.
         how: they were prepared.
         role: of all of them.
+        ids: as `begin_store` has them; without any, the store is of no call that `is_finished` knows.
 
     Raises:
         NorefError: if there are none, two have the same id, or the storage refuses.
@@ -264,11 +293,19 @@ def finish_store(
         "stamp": stamp,
         "index": hashlib.sha256(index).hexdigest(),
         "preparation": _settings(how),
+        # Given, not read from `UNFINISHED`: another process that has finished the store removes that.
+        "input": _digest(ids) if ids else None,
     }
     storage.write(INDEX, index)
     storage.write(MANIFEST, _json(manifest))
+    tidy_store(storage)
+
+
+def tidy_store(storage: Storage) -> None:
+    """Removes from a finished store what was needed to finish it, and what killed processes left."""
     storage.remove(UNFINISHED)
     storage.remove(PARTS)
+    storage.sweep()
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from noref import formats
 from noref.coils import SUSPECT, acs_box, folded
 from noref.data.dataset import volume_of
 from noref.data.files import reader
-from noref.data.noise import noise_level
+from noref.data.noise import noise_level, noise_power
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
 from noref.errors import NorefError
@@ -190,8 +190,14 @@ def describe_calibration(scan: Scan) -> str:
 
 def describe_folding(scan: Scan) -> dict[str, str]:
     """That the field of view looks too small for the object; nothing where it does not, or none can tell."""
+    covariance = scan.noise_cov
+    if covariance is None:
+        power, _ = noise_power(scan)
+        covariance = None if power is None else power.diag()
+    if scan.maps is not None or covariance is None:
+        return {}
     try:
-        share = folded(scan) if scan.maps is None else 0.0
+        share = folded(scan, covariance)
     except NorefError:
         return {}
     if not SUSPECT[0] <= share <= SUSPECT[1]:

@@ -15,6 +15,7 @@ import pytest
 from command import TINY, done, refused, tree
 
 import noref
+from noref.errors import NorefError
 from noref.formats import mrd_writing
 from noref.scan import Header
 
@@ -201,7 +202,9 @@ def test_bad_clinical_files_are_refused_in_one_line(series: Path, tmp_path: Path
     (tmp_path / "empty").mkdir()
     before = tree(tmp_path)
     assert "empty: no scans there" in told(tmp_path / "empty", "-o", out)
-    assert "empty: is a folder without DICOM images" in refused("inspect", tmp_path / "empty")
+    assert "empty: no scans there" in refused("inspect", tmp_path / "empty")
+    with pytest.raises(NorefError, match="empty: is a folder without DICOM images"):
+        noref.read(tmp_path / "empty")
     (series / "0002.dcm").write_bytes((series / "0002.dcm").read_bytes()[:-1000])
     assert "0002.dcm: damaged or incomplete" in told(series, "-o", tmp_path / "x.dcm")
     ct = pydicom.dcmread(of)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from command import done, noref, refused
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -19,7 +20,7 @@ from noref.cli.inspect import describe, describe_file, describe_noise, describe_
 from noref.data.noise import border_power, noise_level
 from noref.errors import NorefError
 from noref.formats import fastmri
-from noref.physics import fft2c
+from noref.physics import fft2c, ifft2c
 from noref.scan import Header, Scan
 
 
@@ -151,6 +152,89 @@ def test_references_and_maps_are_told(tmp_path: Path) -> None:
 def test_bad_files_are_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(app(), [str(tmp_path / "no.h5")])
     assert isinstance(result.exception, NorefError)
+
+
+def test_of_a_folder_each_file_is_told_and_those_that_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    (folder / "deep").mkdir(parents=True)
+    fastmri.write(folder / "a.h5", [scan().undersampled(lines(4, 8))])
+    np.save(folder / "b.npy", scan().kspace.numpy())
+    np.save(folder / "deep" / "c.npy", ifft2c(scan().kspace).numpy())
+    (folder / "d.h5").touch()
+    (folder / "notes.txt").write_text("no scan")
+    arguments = [folder, "--axes", '{"b*": "coils,ky,kx", "c*": "coils,y,x"}', "--domain", '{"c*": image}']
+    told = done("inspect", *arguments, "--picture", tmp_path / "p.png").out
+    said = told.splitlines()
+    assert [line for line in said if not line.startswith("  ")] == [
+        f"{folder}/a.h5",
+        f"{folder}/b.npy",
+        f"refused: {folder}/d.h5: is empty; copy or export it again",
+        f"{folder}/deep/c.npy",
+        f"{folder}: 1 of 4 files refused; skip_bad=true leaves them out",
+        f"picture: {tmp_path}/p.png",
+    ]
+    assert [line for line in said if "raw:" in line] == [
+        "  raw: yes",
+        "  raw: yes",
+        "  raw: no, made from images",
+    ]
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.size == (96, 3 * 64)
+    # Files that are named are meant: one that is bad ends the whole, as ever.
+    assert refused("inspect", folder / "d.h5").endswith("d.h5: is empty; copy or export it again")
+
+
+def test_noise_scans_in_a_folder_are_no_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", scan().kspace.numpy())
+    noise = torch.randn(4, 64, 48, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "noise.npy", noise.numpy())
+    options = ["--axes", "coils,ky,kx", "--noise", tmp_path / "noise.npy"]
+    told = done("inspect", tmp_path, *options).out
+    assert [line for line in told.splitlines() if not line.startswith("  ")] == [f"{tmp_path}/b.npy"]
+    assert "from the noise scans" in told
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    assert "no scans there; noref reads" in refused("inspect", tmp_path)
+    for name in ("a.h5", "b.h5"):
+        (tmp_path / name).touch()
+    result = noref("inspect", tmp_path)
+    assert result.code == 2
+    assert len(result.out.splitlines()) == 2
+    assert result.err == (
+        f"noref: {tmp_path}: none of the 2 files can be read; the first: {tmp_path}/a.h5: is empty; copy or "
+        "export it again\n"
+    )
+
+
+def test_axes_are_for_the_files_that_need_them(tmp_path: Path) -> None:
+    fastmri.write(tmp_path / "a.h5", [scan()])
+    np.save(tmp_path / "b.npy", scan().kspace.numpy())
+    told = done("inspect", tmp_path / "a.h5", tmp_path / "b.npy", "--axes", "coils,ky,kx").out
+    assert told.count("matrix: 64 × 48") == 2
+    assert "domain: input should be 'kspace' or 'image'" in refused(
+        "inspect", tmp_path / "b.npy", "--domain", "images"
+    )
+
+
+def test_a_folder_of_dicom_images_is_one_file(tmp_path: Path) -> None:
+    image = torch.rand(3, 32, 24, generator=torch.Generator().manual_seed(0))
+    directions = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    header = Header(spacing=(1, 1, 3), position=(0, 0, 0), directions=directions)
+    formats.write(tmp_path / "in" / "series.dcm", image, header)
+    told = done("inspect", tmp_path / "in" / "series.dcm").out.splitlines()
+    assert told[:2] == [f"{tmp_path}/in/series.dcm", "  format: DICOM"]
+    assert told[2].startswith("  slices: 3;")
+    assert done("inspect", tmp_path / "in").out.splitlines() == told
+
+
+@pytest.mark.real_data
+def test_real_folders_are_described(real_data: Path) -> None:
+    told = done("inspect", real_data / "multicoil").out
+    assert f"{real_data}/multicoil/bart_picsbrain_8ch_poisson_undersampled.hdr\n" in told
+    assert f"refused: {real_data}/multicoil/loraks_mprage_4ch_full.mat: say with key which array" in told
+    series = done("inspect", real_data / "prostate_dicom").out
+    assert "slices: 19;" in series
 
 
 @pytest.mark.real_data

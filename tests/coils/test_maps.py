@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +14,15 @@ from torch import Tensor
 from noref import formats
 from noref.cli.inspect import describe_folding
 from noref.coils import SUSPECT, acs_maps, espirit, estimate_maps, folded
+from noref.coils.espirit import noise_floor
+from noref.data.noise import noise_power
+from noref.data.simulate import simulate_scan
 from noref.errors import NorefError
 from noref.physics import crop_centre, fft2c, ifft2c
 from noref.scan import Scan
+from noref.seeding import Key
 
+GENERATOR = "ismrmrd_generate_cartesian_shepp_logan"
 SHAPE = (64, 80)
 MEASURED = [
     ("mchiew_brain_16ch_full_96.mat", None, "ky,kx,-,coils"),
@@ -136,18 +144,24 @@ def _in_a_smaller_field(kspace: Tensor, lines: int) -> Scan:
     return Scan(id="anna/t2/3", kspace=fft2c(inside), measured=mask, mask=mask)
 
 
+def _share(scan: Scan) -> float:
+    power, _ = noise_power(scan)
+    assert power is not None
+    return folded(scan, power.diag())
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "key", "axes"), MEASURED)
 def test_a_field_of_view_too_small_for_the_head_is_noticed(
     real_data: Path, name: str, key: str | None, axes: str
 ) -> None:
     scan = formats.read(real_data / "multicoil" / name, key=key, axes=axes)[0]
-    assert folded(scan) < 0.005
+    assert _share(scan) < 0.005
     assert not describe_folding(scan)
     lines = scan.shape[0]
     half, most = (_in_a_smaller_field(scan.kspace, int(share * lines)) for share in (0.5, 0.7))
-    assert folded(half) > 0.3
-    assert folded(most) > SUSPECT[0]
+    assert _share(half) > 0.3
+    assert _share(most) > SUSPECT[0]
     for small in (half, most):
         assert "sets=2" in describe_folding(small)["field of view"]
 
@@ -168,7 +182,72 @@ def test_two_map_sets_explain_what_is_folded(real_data: Path) -> None:
     assert left[1] < 0.5 * left[0]
 
 
+@pytest.mark.skipif(shutil.which(GENERATOR) is None, reason="ismrmrd-tools are not installed")
+@pytest.mark.parametrize("noise", ["0.02", "0.05", "0.1", "0.2"])
+@pytest.mark.parametrize("lines", ["16", "24"])
+@pytest.mark.parametrize("coils", ["4", "8"])
+@pytest.mark.parametrize("matrix", ["64", "128"])
+def test_noise_is_not_taken_for_folding(
+    tmp_path: Path, matrix: str, coils: str, lines: str, noise: str
+) -> None:
+    """The phantom lies in its field of view whatever noise is added, with noise scans (`-C`) and without."""
+    for with_scans in (["-C"], []):
+        options = ["-m", matrix, "-c", coils, "-a", "2", "-w", lines, "-n", noise, *with_scans]
+        subprocess.run([GENERATOR, "-o", "a.h5", *options], cwd=tmp_path, check=True, capture_output=True)
+        scan = formats.read(tmp_path / "a.h5")[0]
+        assert (scan.noise_cov is not None) == bool(with_scans)
+        assert not describe_folding(scan)
+        (tmp_path / "a.h5").unlink()
+
+
+@pytest.mark.parametrize("lines", [16, 24])
+@pytest.mark.parametrize("coils", [4, 8])
+@pytest.mark.parametrize("matrix", [64, 128])
+def test_folding_is_found_in_noise_that_used_to_look_like_it(matrix: int, coils: int, lines: int) -> None:
+    whole = simulate_scan(
+        "brain", id="brain-0001/s/000", matrix=(matrix, matrix), coils=coils, noise_db=None, seed=0
+    ).kspace
+    tissue = ifft2c(whole).abs().square().sum(0)
+    rms = float(tissue[tissue > 0.01 * tissue.max()].mean().sqrt())
+    for share, decibels in itertools.product((1.0, 0.6), (25, 15)):
+        sigma = rms * 10 ** (-decibels / 20)
+        kspace = _in_a_smaller_field(whole, int(share * matrix)).kspace
+        generator = torch.Generator().manual_seed(0)
+        kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
+        mask = torch.zeros(kspace.shape[1:], dtype=torch.bool)
+        mask[::2] = True
+        crop_centre(mask.mT, (matrix, lines))[:] = True
+        unknown = Scan(id="anna/t2/3", kspace=kspace, measured=mask, mask=mask).undersampled(mask)
+        known = replace(unknown, noise_cov=sigma**2 * torch.eye(coils, dtype=kspace.dtype))
+        for scan in (unknown, known):
+            assert bool(describe_folding(scan)) == (share < 1), (share, decibels)
+
+
+def test_the_noise_floor_is_where_kernels_of_noise_end() -> None:
+    """Of any noise, correlated or not: a second draw hardly exceeds it, and no kernel of it is left."""
+    mixing = torch.randn(6, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    for covariance in (4 * torch.eye(6, dtype=torch.complex64), mixing @ mixing.mH):
+        floor = noise_floor((6, 24, 24), covariance, Key(0, "anna/t2/3", "floor"))
+        other = noise_floor((6, 24, 24), covariance, Key(1, "anna/t2/3", "floor"))
+        assert other == pytest.approx(floor, rel=0.1)
+        double = noise_floor((6, 24, 24), 4 * covariance, Key(0, "anna/t2/3", "floor"))
+        assert double == pytest.approx(2 * floor, rel=1e-4)
+        noise = torch.randn(6, 24, 24, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+        factor = torch.linalg.cholesky(covariance)
+        noise = torch.einsum("cd,dyx->cyx", factor, noise)
+        assert espirit(noise, (32, 32), sets=2).any()
+        assert not espirit(noise, (32, 32), sets=2, floor=1.1 * floor).any()
+
+
 def test_whether_it_is_folded_needs_coils_and_a_calibration_region() -> None:
-    assert folded(_scan(24, coils=1)) == 0
+    assert folded(_scan(24, coils=1), torch.eye(1)) == 0
     with pytest.raises(NorefError, match="too few to tell"):
-        folded(_scan(8))
+        folded(_scan(8), torch.zeros(4, 4))
+    with pytest.raises(NorefError, match="noise of 2 channels says nothing of 4 coils"):
+        folded(_scan(24), torch.eye(2))
+    spokes = simulate_scan(
+        "phantom", id="a/b/000", matrix=(32, 32), coils=4, noise_db=None, seed=0, spokes=24
+    )
+    with pytest.raises(NorefError, match="off the Cartesian grid"):
+        folded(spokes, torch.zeros(4, 4))
+    assert not describe_folding(spokes)

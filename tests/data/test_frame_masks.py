@@ -15,6 +15,7 @@ from noref.config import Source
 from noref.data.prepare import Preparation, undersample
 from noref.errors import NorefError
 from noref.sampling.frames import frame_masks
+from noref.sampling.masks import acquisition_mask
 from noref.scan import Role
 from noref.seeding import Key
 
@@ -55,6 +56,16 @@ def test_frames_of_a_slice_share_out_its_lines(dynamic: str, kind: str) -> None:
         assert torch.equal(one, frame_masks(kind, FRAMES, (SIZE, SIZE), 4, 0, key)[..., 0])
     other = [undersample(scan, how.model_copy(update={"seed": 5})).mask for scan in api.slices(how)]
     assert not torch.equal(torch.stack(other)[..., 0], torch.stack(masks))
+
+
+@pytest.mark.parametrize("kind", ["lines", "gaussian1d", "pseudo-radial"])
+def test_other_masks_are_drawn_anew_for_each_frame(dynamic: str, kind: str) -> None:
+    how = Source(path=dynamic, axes=AXES, mask=kind, acceleration=2, acs=2)
+    masks = [undersample(scan, how).mask for scan in api.slices(how)]
+    keys = [Key(how.seed, f"a/a/{number:03d}", "mask") for number in range(SLICES * FRAMES)]
+    for mask, key in zip(masks, keys, strict=True):
+        assert torch.equal(mask, acquisition_mask(kind, (SIZE, SIZE), 2, 2, key))
+    assert len({mask.numpy().tobytes() for mask in masks}) == len(masks)
 
 
 def test_cmrxrecons_frames_are_such_frames(tmp_path: Path) -> None:

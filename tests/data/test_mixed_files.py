@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from synthetic import scan, undersampled
 
 from noref.data.files import files_of, open_scans
 from noref.errors import NorefError
 from noref.formats import Reading, bart, describes_itself, fastmri, ismrmrd, mrd_writing
+from noref.physics import ifft2c
 from noref.scan import Scan
 
 
@@ -82,6 +84,21 @@ def test_axes_by_patterns(mixed: Path) -> None:
     assert len(found) == 5
     with pytest.raises(NorefError, match=r"second\.npy: .*; say with axes"):
         open_scans(str(mixed), Reading(axes={"first*": "coils,ky,kx"}))
+
+
+def test_images_beside_kspace_by_patterns(mixed: Path) -> None:
+    np.save(mixed / "images.npy", ifft2c(one(6).kspace).numpy())
+    how = Reading(axes={**AXES, "im*": "coils,y,x"}, domain={"im*": "image", "second*": "kspace"})
+    found = {read.id.split("/")[0]: read for read in open_scans(str(mixed), how)}
+    assert len(found) == 6
+    assert [name for name, read in found.items() if not read.raw] == ["images"]
+    torch.testing.assert_close(found["images"].kspace, one(6).kspace)
+    assert np.array_equal(found["first"].kspace, one(4).kspace)
+    assert how.of(Path("images.npy")).domain == "image"
+    assert how.of(Path("other.npy")).domain == "kspace"
+    # A pattern is meant for the files that it fits, whatever they say of themselves.
+    assert how.of(Path("im.cfl"), alone=True).domain == "image"
+    assert Reading(domain="image").of(Path("im.cfl"), alone=True).domain == "kspace"
 
 
 def test_which_files_say_what_they_hold(mixed: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,23 +15,30 @@ from rich.table import Table
 from torch import Tensor
 
 from noref import formats
+from noref.cli.sources import checked
 from noref.coils import SUSPECT, acs_box, folded
+from noref.config.load import parse_override
 from noref.data.dataset import volume_of
-from noref.data.files import reader
-from noref.data.noise import noise_level
+from noref.data.files import alone_of, image_files, reader
+from noref.data.noise import noise_level, noise_power
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
 from noref.errors import NorefError
-from noref.formats import Beside, Reading, png
+from noref.formats import Reading, dicom_images, png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
 
 Axes = Annotated[
     str | None,
-    typer.Option(help="Names of an array's axes, as in 'coils,kx,ky' or 'slice,y,x'; '-' drops one."),
+    typer.Option(
+        help="Names of an array's axes, as in 'coils,kx,ky' or 'slice,y,x'; '-' drops one. By patterns of "
+        'names where files differ, as in \'{"low*": "kx,ky"}\'.'
+    ),
 ]
-Key = Annotated[str | None, typer.Option(help="Which array of the file, or measurement of a twix file.")]
-Domain = Annotated[Literal["kspace", "image"], typer.Option(help="What the array holds.")]
+Key = Annotated[
+    str | None, typer.Option(help="Which array of the file, or measurement of a twix file; likewise.")
+]
+Domain = Annotated[str, typer.Option(help="What the array holds, kspace or image; likewise.")]
 MaskKey = Annotated[str | None, typer.Option(help="Which array of the file is the mask.")]
 
 Trajectory = Annotated[
@@ -50,7 +57,8 @@ Calibration = Annotated[str | None, typer.Option(help="A calibration scan in a f
 
 def inspect(
     files: Annotated[
-        list[str], typer.Argument(help="Raw data of any format that noref reads, or prepared scans.")
+        list[str],
+        typer.Argument(help="Raw data of any format that noref reads, folders of it, or prepared scans."),
     ],
     axes: Axes = None,
     key: Key = None,
@@ -68,37 +76,73 @@ def inspect(
 ) -> None:
     """Say what is in files: matrix, coils, acceleration, calibration, noise; with --picture, show it."""
     console = Console(soft_wrap=True)
-    read = reader(
-        Reading(
-            axes=axes,
-            key=key,
-            mask_key=mask_key,
-            domain=domain,
-            trajectory=trajectory,
-            matrix=matrix,
-            readout_oversampling=readout_oversampling,
-            acquired=acquired,
-            noise=None if noise is None else Beside(path=noise),
-            calibration=None if calibration is None else Beside(path=calibration),
-        )
+    how = checked(
+        Reading,
+        {
+            "axes": _by_patterns(axes),
+            "key": _by_patterns(key),
+            "mask_key": mask_key,
+            "domain": _by_patterns(domain),
+            "trajectory": trajectory,
+            "matrix": matrix,
+            "readout_oversampling": readout_oversampling,
+            "acquired": acquired,
+            "noise": noise,
+            "calibration": calibration,
+        },
     )
-    rows = []
     if picture is not None and any(map(is_store, files)):
         raise NorefError(f"--picture: prepared scans have theirs, {SHEET}; name raw files")
+    found = {path: _files(path, how) for path in files if not is_store(path)}
+    alone = alone_of([file for inside in found.values() for file in inside], how)
+    read, rows = reader(how), []
     for path in files:
-        if is_store(path):
+        if path not in found:
             _show_store(console, open_store(path))
             continue
-        slices = read(Path(path), False)
-        middle = len(slices) // 2
-        scan = slices[middle]
-        _show(console, path, {**describe_file(slices, middle), **describe(scan)})
-        if picture is None:
-            continue
-        rows.append(np.concatenate([png.grey(zero_filled(scan).numpy()), _mask_picture(scan)], axis=1))
+        refused: list[str] = []
+        for file in found[path]:
+            try:
+                slices = read(file, file in alone)
+                middle = len(slices) // 2
+                scan = slices[middle]
+            except NorefError as error:
+                if not _searched(path):
+                    raise
+                refused.append(str(error))
+                console.print(f"refused: {error}", highlight=False, markup=False)
+                continue
+            title = str(file) if _searched(path) else path
+            _show(console, title, {**describe_file(slices, middle), **describe(scan)})
+            if picture is not None:
+                rows.append(
+                    np.concatenate([png.grey(zero_filled(scan).numpy()), _mask_picture(scan)], axis=1)
+                )
+        if len(refused) == len(found[path]):
+            raise NorefError(f"{path}: none of the {len(refused)} files can be read; the first: {refused[0]}")
+        if refused:
+            told = (
+                f"{path}: {len(refused)} of {len(found[path])} files refused; skip_bad=true leaves them out"
+            )
+            console.print(told, highlight=False, markup=False)
     if picture is not None:
         png.save(picture, _stacked(rows))
         console.print(f"picture: {picture}", highlight=False)
+
+
+def _by_patterns(text: str | None) -> Any:
+    """What an option says: a text, or a mapping of patterns in YAML."""
+    return parse_override(f"given={text}")["given"] if text and text.startswith("{") else text
+
+
+def _searched(path: str) -> bool:
+    """Whether a path is a folder of files, and not one that stands for a file."""
+    return Path(path).is_dir() and not dicom_images.is_series(Path(path))
+
+
+def _files(path: str, how: Reading) -> list[Path]:
+    """A file, or those that other commands would take from a folder."""
+    return image_files(path, how) if _searched(path) else [Path(path)]
 
 
 def describe_file(slices: formats.Slices, chosen: int) -> dict[str, str]:
@@ -191,8 +235,14 @@ def describe_calibration(scan: Scan) -> str:
 
 def describe_folding(scan: Scan) -> dict[str, str]:
     """That the field of view looks too small for the object; nothing where it does not, or none can tell."""
+    covariance = scan.noise_cov
+    if covariance is None:
+        power, _ = noise_power(scan)
+        covariance = None if power is None else power.diag()
+    if scan.maps is not None or covariance is None:
+        return {}
     try:
-        share = folded(scan) if scan.maps is None else 0.0
+        share = folded(scan, covariance)
     except NorefError:
         return {}
     if not SUSPECT[0] <= share <= SUSPECT[1]:

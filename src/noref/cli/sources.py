@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,7 +12,9 @@ from noref.config import PLACE, Source
 from noref.config.build import nearest
 from noref.config.load import merge, parse_override
 from noref.errors import NorefError
-from noref.formats import Beside
+from noref.formats import Beside, Reading
+
+M = TypeVar("M", bound=Reading)
 
 
 def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = None) -> Source:
@@ -30,13 +32,22 @@ def source(paths: Sequence[str], settings: Sequence[str], base: Source | None = 
     raw["path"] = list(paths)
     for text in settings:
         raw = merge(raw, parse_override(text))
+    return checked(Source, raw)
+
+
+def checked(kind: type[M], raw: dict[str, Any]) -> M:
+    """Settings of a kind.
+
+    Raises:
+        NorefError: naming the setting that is unknown or impossible.
+    """
     try:
-        return Source.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            known = Source.model_fields if len(first["loc"]) == 1 else Beside.model_fields
+            known = kind.model_fields if len(first["loc"]) == 1 else Beside.model_fields
             raise NorefError(f"{key} is unknown; {nearest(str(first['loc'][-1]), known)}") from None
         raise NorefError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from noref.seeding import Key
+
 ROUGH = 0.9
 """Neighbouring eigenvectors whose overlap is below this are not interpolated between."""
 
@@ -28,6 +30,7 @@ def espirit(
     sets: int = 1,
     kernel: int = 6,
     threshold: float = 0.02,
+    floor: float = 0.0,
     crop: float = 0.8,
     phase: Literal["principal", "first"] = "principal",
     nodes: int = 64,
@@ -58,6 +61,7 @@ def espirit(
         kernel: side of the blocks, k-space samples.
         threshold: smallest singular value of a kernel kept, relative to the largest (the square root of
             BART's `-t`).
+        floor: smallest singular value of a kernel kept, as it is; see `noise_floor`.
         crop: eigenvalue up to which maps are zero.
         phase: the phase convention.
         nodes: size of the coarse grid along each axis; with that of the image nothing is interpolated.
@@ -72,29 +76,54 @@ def espirit(
         raise ValueError(f"a calibration region of {region} has no room for {kernel} × {kernel} kernels")
     if sets > coils:
         raise ValueError(f"{coils} coils cannot give {sets} sets of maps")
-    if not calibration.any():
-        return torch.zeros(sets, coils, *shape, dtype=torch.complex64, device=calibration.device)
     calibration = calibration.to(torch.complex64)
-    correlation = _correlation(_kernels(calibration, kernel, threshold))
-    maps, values = _eigenmaps(correlation, shape, sets, crop, nodes)
+    kernels = _kernels(calibration, kernel, threshold, floor)
+    if len(kernels) == 0:
+        return torch.zeros(sets, coils, *shape, dtype=torch.complex64, device=calibration.device)
+    maps, values = _eigenmaps(_correlation(kernels), shape, sets, crop, nodes)
     reference = _principal_component(calibration) if phase == "principal" else torch.eye(coils)[0].to(maps)
     combined = torch.einsum("c,scyx->syx", reference.conj(), maps)
     # A coil without signal has no phase: it must not take the maps of the others with it, as sgn(0) would.
     return maps * torch.polar((values > crop).to(values.dtype), -combined.angle())[:, None]
 
 
-def _kernels(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
-    """Right singular vectors of the matrix of blocks above the threshold, `(kernels, coils, ky, kx)`."""
+def noise_floor(shape: tuple[int, ...], covariance: Tensor, key: Key, kernel: int = 6) -> float:
+    """The largest singular value that noise alone gives to the matrix of calibration blocks.
+
+    Kernels below it are noise, and those above are signal. Of a draw of noise: blocks share samples, which
+    makes it larger than the `√N + √M` of an `N × M` matrix of independent entries, and hardly differs between
+    draws.
+
+    Args:
+        shape: `(coils, ky, kx)` of the calibration region.
+        covariance: of the noise in a sample, complex `(coils, coils)`.
+        key: of the draw.
+        kernel: side of the blocks.
+    """
+    values, vectors = torch.linalg.eigh(covariance.to(torch.complex64))
+    mixing = vectors * values.clamp_min(0).sqrt()
+    white = torch.randn(shape, dtype=torch.complex64, generator=key.torch()).to(mixing.device)
+    noise = torch.einsum("cd,dyx->cyx", mixing, white)
+    return float(torch.linalg.matrix_norm(_blocks(noise, kernel), 2))
+
+
+def _blocks(calibration: Tensor, kernel: int) -> Tensor:
+    """The matrix of calibration blocks, `(blocks, coils · kernel²)`."""
     blocks = calibration.unfold(1, kernel, 1).unfold(2, kernel, 1)
-    matrix = blocks.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
+    return blocks.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
+
+
+def _kernels(calibration: Tensor, kernel: int, threshold: float, floor: float) -> Tensor:
+    """Right singular vectors of the matrix of blocks above the threshold, `(kernels, coils, ky, kx)`."""
+    matrix = _blocks(calibration, kernel)
     # The smaller of the two Gram matrices has the same singular values, squared.
     if matrix.shape[0] < matrix.shape[1]:
         power, left = torch.linalg.eigh(matrix @ matrix.mH)
-        kept = power > threshold**2 * power[-1]
+        kept = power > (threshold**2 * power[-1]).clamp_min(floor**2)
         vectors = (left[:, kept].mH @ matrix) / power[kept, None].sqrt()
     else:
         power, right = torch.linalg.eigh(matrix.mH @ matrix)
-        vectors = right[:, power > threshold**2 * power[-1]].mH
+        vectors = right[:, power > (threshold**2 * power[-1]).clamp_min(floor**2)].mH
     kernels: Tensor = vectors.reshape(-1, calibration.shape[0], kernel, kernel)
     return kernels
 

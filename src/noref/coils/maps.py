@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from noref.coils.calibration import calibration
-from noref.coils.espirit import espirit
+from noref.coils.espirit import espirit, noise_floor
 from noref.coils.gridded import gridded_calibration
 from noref.errors import NorefError
 from noref.physics import crop_centre, ifft2c, pad_centre
 from noref.scan import Scan
+from noref.seeding import Key
 
 MIN_LINES = 12
 """Fewest calibration samples along either axis from which ESPIRiT is attempted."""
@@ -86,28 +87,37 @@ def estimate_maps(scan: Scan, method: Literal["espirit", "acs"] = "espirit", set
     return espirit(_central(region), scan.matrix, sets=sets)
 
 
-def folded(scan: Scan) -> float:
+def folded(scan: Scan, noise: Tensor) -> float:
     """The share of the object on which a field of view too small for it has folded some more of it.
 
     There one set of maps cannot explain the calibration data: `G` of ESPIRiT has a second eigenvalue near 1,
-    as many as places lie on one another. With `sets=2` each has maps of its own. Real heads in a whole
-    field of view have 0 to 0.02, coils that see much alike up to 0.07, heads in 70 % of it 0.12 and more.
-    Above 0.9 it is noise that fills all eigenvalues, and nothing can be said. Zero for one coil, which cannot
-    tell places apart.
+    as many as places lie on one another. With `sets=2` each has maps of its own. Noise spans all kernels and
+    so makes such eigenvalues, too: `G` is made of the kernels that stand out of it (`noise_floor`). Real
+    heads in a whole field of view have 0 to 0.02, coils that see much alike up to 0.07, heads in 70 % of it
+    0.12 and more. Above 0.9 it is more noise than was said, and nothing can be told. Zero for one coil, which
+    cannot tell places apart.
 
     Args:
         scan: with a calibration region that ESPIRiT can use.
+        noise: Σ of a sample of the region, complex `(coils, coils)`. Too large a Σ may hide what is folded.
 
     Raises:
-        NorefError: if the calibration region is too small.
+        NorefError: if the calibration region is too small, the noise of other coils, or the scan off the
+            Cartesian grid and without a calibration scan.
     """
     if scan.coils == 1:
         return 0.0
+    if scan.trajectory is not None and scan.calibration is None:
+        raise NorefError(f"{scan.id}: off the Cartesian grid nothing tells what is folded")
+    if len(noise) != scan.coils:
+        raise NorefError(f"{scan.id}: noise of {len(noise)} channels says nothing of {scan.coils} coils")
     region = calibration(scan)
     lines, samples = region.shape[-2:]
     if min(lines, samples) < MIN_LINES:
         raise NorefError(f"{scan.id}: {lines} × {samples} fully sampled central samples are too few to tell")
-    maps = espirit(_central(region), scan.matrix, sets=2, crop=FOLDED)
+    centre = _central(region)
+    floor = noise_floor(centre.shape, noise, Key(0, scan.id, "noise floor"))
+    maps = espirit(centre, scan.matrix, sets=2, floor=floor, crop=FOLDED)
     first, second = maps.any(1).sum((-2, -1)).tolist()
     return second / first if first else 0.0
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from noref.formats.arrays import Domain
 from noref.formats.filled import Acquired
@@ -14,6 +15,8 @@ from noref.formats.mrd_scans import Averages
 
 Named = str | dict[str, str] | None
 """What arrays are read by: one for all, or by patterns of file names."""
+
+V = TypeVar("V", bound=str)
 
 
 class Beside(BaseModel):
@@ -47,7 +50,8 @@ class Reading(BaseModel):
             what they hold are read without, where there are others.
         key: the variable in `.npz` and `.mat` files, the measurement in twix files; likewise.
         mask_key: the variable, or data set, that is Ω; of CMRxRecon the file.
-        domain: `kspace`, or `image` for arrays of images; DICOM and NIfTI are images anyway.
+        domain: `kspace`, or `image` for arrays of images; likewise, `kspace` where no pattern fits. DICOM and
+            NIfTI are images anyway.
         averages: `mean`, or `apart`: the averages of ISMRMRD and twix files as scans of their own.
         trajectory: of samples off the Cartesian grid: a file, or `radial` or `golden` for full spokes.
         matrix: of the image of a trajectory, along either axis; as far as it reaches if not given.
@@ -63,7 +67,7 @@ class Reading(BaseModel):
     axes: Named = None
     key: Named = None
     mask_key: str | None = None
-    domain: Domain = "kspace"
+    domain: Domain | dict[str, Domain] = "kspace"
     averages: Averages = "mean"
     trajectory: str | None = None
     matrix: int | None = Field(default=None, ge=16)
@@ -71,6 +75,15 @@ class Reading(BaseModel):
     acquired: Acquired = "header"
     noise: Beside | None = None
     calibration: Beside | None = None
+
+    @field_validator("domain", mode="before")
+    @classmethod
+    def _one_or_patterns(cls, given: Any) -> Any:
+        for value in given.values() if isinstance(given, dict) else [given]:
+            # A union's own complaint names its members, and not what may be said.
+            if value not in get_args(Domain):
+                raise PydanticCustomError("domain", "input should be 'kspace' or 'image'")
+        return given
 
     def of(self, file: Path, alone: bool = False) -> Self:
         """The settings for one file: of what is given by patterns, that of the first which fits its name.
@@ -80,13 +93,18 @@ class Reading(BaseModel):
             alone: whether it says itself what it holds, and axes, key and domain are for others.
         """
 
-        def chosen(given: Named) -> str | None:
+        def chosen(given: V | dict[str, V] | None) -> V | None:
             if isinstance(given, dict):
                 return next((value for pattern, value in given.items() if fnmatch(file.name, pattern)), None)
             return None if alone else given
 
-        domain = "kspace" if alone else self.domain
-        return self.model_copy(update={"axes": chosen(self.axes), "key": chosen(self.key), "domain": domain})
+        return self.model_copy(
+            update={
+                "axes": chosen(self.axes),
+                "key": chosen(self.key),
+                "domain": chosen(self.domain) or "kspace",
+            }
+        )
 
     def given(self) -> list[str]:
         """Names of the settings that are not as they are without a word."""

@@ -203,7 +203,7 @@ def test_noise_is_not_taken_for_folding(
 @pytest.mark.parametrize("lines", [16, 24])
 @pytest.mark.parametrize("coils", [4, 8])
 @pytest.mark.parametrize("matrix", [64, 128])
-def test_folding_is_found_in_noise_that_used_to_look_like_it(matrix: int, coils: int, lines: int) -> None:
+def test_folding_is_found_in_noise(matrix: int, coils: int, lines: int) -> None:
     whole = simulate_scan(
         "brain", id="brain-0001/s/000", matrix=(matrix, matrix), coils=coils, noise_db=None, seed=0
     ).kspace

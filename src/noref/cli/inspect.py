@@ -22,6 +22,7 @@ from noref.data.noise import noise_level
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
 from noref.errors import NorefError
+from noref.files import check_writable
 from noref.formats import Beside, Reading, png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
@@ -83,6 +84,8 @@ def inspect(
         )
     )
     rows = []
+    if picture is not None:
+        check_writable(picture)
     if picture is not None and any(map(is_store, files)):
         raise NorefError(f"--picture: prepared scans have theirs, {SHEET}; name raw files")
     for path in files:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,6 +43,24 @@ def bucket(_s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"noref-{uuid4()}"
     fsspec.filesystem("s3").mkdir(name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system of a size such as "64k"; of "0,ro" nothing may be written."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mounted(size: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        mount = subprocess.run(command, capture_output=True, text=True)
+        if mount.returncode:
+            pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
+        return folder
+
+    yield mounted
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from noref.data.part import with_something_hidden
 from noref.data.prepare import fully_sampled
 from noref.data.store import PreparedDataset, as_prepared, is_store, open_store
 from noref.errors import NorefError
+from noref.files import check_writable
 from noref.model import Model, begin_with, load, save_model, seen_before
 from noref.scan import Role
 from noref.training import Engine
@@ -215,7 +216,8 @@ def check_folder(folder: Path, config: Config, resume: bool) -> None:
     """Refuses a run folder that holds another run, or anything else.
 
     Raises:
-        NorefError: naming the first setting that differs, if a run is resumed with other settings.
+        NorefError: naming the first setting that differs, if a run is resumed with other settings, or if
+            nothing may be written there.
     """
     saved = folder / "config.yaml"
     if saved.exists():
@@ -226,6 +228,8 @@ def check_folder(folder: Path, config: Config, resume: bool) -> None:
             raise NorefError(f"{saved}: the run was started with {changed}; resume it as it was")
     elif folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise NorefError(f"{folder}: holds other files; give another output=")
+    else:
+        check_writable(saved)
 
 
 def discard(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -17,6 +18,12 @@ from noref.errors import NorefError
 _UNFINISHED = ".part-"
 
 _OF_A_PROCESS = re.compile(r"\.part-(\d+)\.\d+@([^@]*)@")
+
+_TEMPORARY = re.compile(r"^\.part-\d+\.\d+@[^@]*@")
+"""What a temporary name has before the one that it stands for."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
+"""What more space may help against; of errors without a number nobody knows."""
 
 _ABANDONED = 3600.0
 """Seconds after which nobody goes on with a file of a process that cannot be asked after."""
@@ -96,13 +103,30 @@ def check_free(folder: Path) -> None:
     Raises:
         NorefError: naming it.
     """
-    path = folder.absolute()
-    while not os.access(path, os.F_OK):
-        path = path.parent
-    if not os.access(path, os.W_OK):
-        raise NorefError(f"{folder}: cannot be written (permission denied); choose another folder")
+    _check_reachable(folder, folder.absolute())
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a file that cannot be written, before there is anything to write in it.
+
+    Raises:
+        NorefError: if it is a folder, or nothing may be written beside it.
+    """
+    if path.is_dir():
+        raise NorefError(f"{path}: is a folder; name a file")
+    _check_reachable(path, path.absolute().parent)
+
+
+def _check_reachable(path: Path, folder: Path) -> None:
+    """Refuses a path where nothing may be written in the folder, or in the one that it is to be made in."""
+    while not os.access(folder, os.F_OK):
+        folder = folder.parent
+    if folder != path.absolute() and not folder.is_dir():
+        raise NorefError(f"{path}: cannot be written ({folder} is no folder); choose another folder")
+    if not os.access(folder, os.W_OK):
+        raise NorefError(f"{path}: cannot be written (permission denied); choose another folder")
 
 
 def append(path: Path, text: str) -> int:
@@ -184,12 +208,12 @@ def writing(path: Path) -> Iterator[None]:
     """Says in one line what the file system refuses inside the block.
 
     Raises:
-        NorefError: naming the path.
+        NorefError: naming the path as it is to be, with no temporary name in it.
     """
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise NorefError(
-            f"{path}: cannot be written ({reason}); free some space or choose another folder"
-        ) from None
+        named = Path(*(_TEMPORARY.sub("", part) for part in path.parts))
+        reason = (error.strerror or str(error)).splitlines()[0]
+        advice = "free some space or choose" if error.errno in _NO_ROOM else "choose"
+        raise NorefError(f"{named}: cannot be written ({reason}); {advice} another folder") from None

@@ -138,6 +138,9 @@ def test_readers_scores_come_back(accepted: Path, tmp_path: Path) -> None:
     assert scores["tiny"]["difference"]["mean"] == 2
     assert scores["wavelet"]["difference"] is None
     assert re.search(r"^quality +tiny +4\.00  of 4  \+2\.00", told.out, re.MULTILINE)
+    for again in (sheets[0], sheets[0].parent / ".." / sheets[0].parent.name / sheets[0].name):
+        told = refused("unblind", key, *sheets, again)
+        assert told == f"noref: {again}: is named twice; name each reader's sheet once"
     assert "--baseline: 'grappa' has no scores" in refused("unblind", key, *sheets, "--baseline", "grappa")
 
 

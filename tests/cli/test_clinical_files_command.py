@@ -88,6 +88,25 @@ def test_a_series_is_reconstructed_to_where_it_was(series: Path, tmp_path: Path)
     assert "not raw" in bytes(volume.header["descrip"]).decode()
 
 
+def test_a_place_that_was_made_up_is_none_when_read(tmp_path: Path) -> None:
+    """What `reconstruct` warns of, as DICOM cannot be without a place, is told again by the file."""
+    volume = np.arange(3.0)[:, None, None] + images(0)[:1]
+    np.save(tmp_path / "stack.npy", volume)
+    named = [tmp_path / "stack.npy", "axes=slice,y,x", "domain=image"]
+    for name in ("a.dcm", "a.npy"):
+        told = done("reconstruct", "zero-filled", *named, "-o", tmp_path / name)
+    assert "made up" in done("reconstruct", "zero-filled", *named, "-o", tmp_path / "b.dcm").err
+    told = done("inspect", tmp_path / "a.dcm")
+    assert "format: DICOM" in told.out
+    assert "placed in the scanner" not in told.out
+    assert all(scan.header.position is None for scan in noref.read(tmp_path / "a.dcm"))
+    np.testing.assert_allclose(values(tmp_path / "a.dcm"), np.abs(np.load(tmp_path / "a.npy")), atol=0.05)
+    # Nor does it become one by being written again.
+    done("reconstruct", "zero-filled", tmp_path / "a.dcm", "-o", tmp_path / "again.nii.gz")
+    assert nibabel.load(tmp_path / "again.nii.gz").header["sform_code"] == 0
+    assert "made up" in done("reconstruct", "zero-filled", tmp_path / "a.dcm", "-o", tmp_path / "c.dcm").err
+
+
 def test_a_model_learns_from_images_and_writes_dicom(run: Path, undersampled: Path, tmp_path: Path) -> None:
     for number in range(3):
         noref.write(tmp_path / "scans" / f"s{number}.dcm", images(number), HEADER)

@@ -61,7 +61,7 @@ def test_all_say_the_same_of_the_same_pixels(measured: Path, tmp_path: Path) -> 
             np.testing.assert_allclose(mine, theirs, atol=1e-6)
         same = counterpart([found], (0, 1), scan)
         assert agreement(values.abs().numpy(), same, scan.id).correlation > 0.9999
-    _, (header,), made = answer.stack(measured)
+    _, (header,), made = answer.slices(measured)
     np.testing.assert_allclose(header.directions, scan.header.directions, atol=1e-6)
     assert made == "zero-filled"
 

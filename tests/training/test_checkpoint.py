@@ -8,9 +8,8 @@ import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,24 +47,6 @@ def one_line(error: pytest.ExceptionInfo[NorefError]) -> str:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system of a size such as "64k"."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mounted(size: str) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        mount = subprocess.run(command, capture_output=True, text=True)
-        if mount.returncode:
-            pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
-        return folder
-
-    yield mounted
-    if folder.is_mount():
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fail_to_flush(path: Path) -> None:

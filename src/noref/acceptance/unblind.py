@@ -51,7 +51,7 @@ def unblind(key: Path, sheets: Sequence[Path], baseline: str | None = None) -> l
             picture was made by them.
 
     Raises:
-        NorefError: if a file cannot be read, a sheet is not of this key, or a score is none.
+        NorefError: if a file cannot be read, a sheet is not of this key or named twice, or a score is none.
     """
     text = _text(key)
     try:
@@ -63,6 +63,11 @@ def unblind(key: Path, sheets: Sequence[Path], baseline: str | None = None) -> l
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise NorefError(f"{key}: is no key of a reading; give readers-key.json") from None
+    seen = set[Path]()
+    for sheet in sheets:
+        if sheet.resolve() in seen:
+            raise NorefError(f"{sheet}: is named twice; name each reader's sheet once")
+        seen.add(sheet.resolve())
     given: dict[str, dict[str, dict[str, list[float]]]] = {column: {} for column in SCORED}
     for sheet in sheets:
         _check_seal(key, text, sheet)

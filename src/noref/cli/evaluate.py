@@ -14,6 +14,7 @@ from noref.classical import ANY_SAMPLING
 from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.errors import NorefError
+from noref.files import check_writable
 from noref.scan import Role
 from noref.scoring import Trained
 
@@ -41,6 +42,8 @@ def evaluate(
         raise NorefError(f"--baseline: {baseline!r} is no row; there are {', '.join(every)}")
     if output.is_dir():
         raise NorefError(f"{output}: is a folder; name the page to write, such as {output / 'report.html'}")
+    for path in (output, output.with_suffix(".json")):
+        check_writable(path)
     trained = {name: [Trained.of(folder)] for name, folder in named}
     scans = api.dataset(scored_source([runs[0].model for runs in trained.values()], settings), Role.TARGET)
     for line in scoring.shared_subjects(trained, scans):

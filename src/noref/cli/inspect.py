@@ -24,6 +24,7 @@ from noref.data.noise import noise_level, noise_power
 from noref.data.overview import SHEET, summary
 from noref.data.store import Store, is_store, open_store
 from noref.errors import NorefError
+from noref.files import check_writable
 from noref.formats import Reading, dicom_images, png
 from noref.physics import compensation, ifft2c, nufft_adjoint
 from noref.scan import Scan, padding_of
@@ -91,6 +92,8 @@ def inspect(
             "calibration": calibration,
         },
     )
+    if picture is not None:
+        check_writable(picture)
     if picture is not None and any(map(is_store, files)):
         raise NorefError(f"--picture: prepared scans have theirs, {SHEET}; name raw files")
     found = {path: _files(path, how) for path in files if not is_store(path)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +14,13 @@ from rich.progress import track
 
 from noref import api, formats
 from noref.cli.sources import divided, named_paths, source
+from noref.config import Source
 from noref.data.dataset import Dataset
-from noref.data.files import alone_of, image_files
+from noref.data.files import alone_of, image_files, reader
 from noref.data.part import AsTheyCome
 from noref.data.store import is_store
 from noref.errors import NorefError
-from noref.files import check_free
+from noref.files import check_free, check_writable
 from noref.formats import dicom
 from noref.formats.dicom import Patient
 from noref.reconstruction import Reconstruction, chosen
@@ -58,6 +59,7 @@ def reconstruct(
     files = image_files(paths, how)
     alone = alone_of(files, how)
     targets = outputs(files, output, suffix)
+    _check_sizes(targets, files, how, alone)
     if patient is not None and targets[0].suffix != dicom.SUFFIX:
         raise NorefError(f"--patient: only DICOM belongs to one; write {dicom.SUFFIX}")
     of = None if patient is None else dicom.patient_of(patient)
@@ -95,7 +97,21 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     for path in paths:
         if path.suffix == dicom.SUFFIX:
             check_free(path)
+        else:
+            check_writable(path)
     return paths
+
+
+def _check_sizes(
+    targets: Sequence[Path], files: Sequence[Path], how: Source, alone: Collection[Path]
+) -> None:
+    """Refuses files whose slices differ in size where the format has a place for one, before any work."""
+    read = reader(how)
+    for path, file in zip(targets, files, strict=True):
+        if not path.name.endswith(formats.ANY_SIZE):
+            slices = read(file, file in alone)
+            sizes = (slices.pixels(index) for index in range(len(slices)))
+            formats.check_size(path, [size for size in sizes if size is not None], file)
 
 
 def _write(path: Path, scans: Dataset, reconstruction: Reconstruction, patient: Patient | None) -> None:
@@ -111,4 +127,4 @@ def _write(path: Path, scans: Dataset, reconstruction: Reconstruction, patient: 
         if path.suffix == ".npy" and not all(raw):
             warnings.warn(f"{path}: made of what is not raw, which .npy cannot say", stacklevel=2)
         made = reconstruction.made + ("" if all(raw) else ", not raw")
-        formats.write(path, torch.stack(stack), headers, made=made, patient=patient)
+        formats.write(path, stack, headers, made=made, patient=patient)

@@ -28,6 +28,6 @@ def send(
     if target.name.endswith((".mrd", ".mrd.h5")):
         answer.write(target)
     else:
-        images, headers, made = answer.stack(target)
+        images, headers, made = answer.slices(target)
         formats.write(target, images, headers, made=made)
     print(target)

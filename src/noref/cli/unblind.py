@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from noref.acceptance import unblind as unblinded
-from noref.files import whole
+from noref.files import check_writable, whole
 
 
 def unblind(
@@ -20,6 +20,8 @@ def unblind(
     baseline: Annotated[str | None, typer.Option(help="What the others are compared with.")] = None,
 ) -> None:
     """Join readers' sheets with their key: mean scores, and paired differences."""
+    if output is not None:
+        check_writable(output)
     opinions = unblinded(key, sheets, baseline)
     for one in opinions:
         line = f"{one.column:<12}{one.method:<24}{one.mean:5.2f}  of {one.scores}"

@@ -16,7 +16,7 @@ from noref.evaluation.document import document, labels_list, resource, sections
 from noref.evaluation.gallery import gallery
 from noref.evaluation.results import METRICS, Report, scores
 from noref.evaluation.tables import digits, lead, number, pair_table, score_table, subject_table
-from noref.files import whole
+from noref.files import flush, whole
 
 GLOSSARY = {
     "Γ": "Error on measured k-space samples that were held out before any method saw the scan, normalised as "
@@ -39,12 +39,15 @@ def write_report(path: Path, report: Report) -> None:
     """Writes `path`, a page without external resources, and the numbers beside it, as `.json`.
 
     Raises:
-        NorefError: if a file cannot be written; neither is ever half-written.
+        NorefError: if a file cannot be written; then neither is.
     """
     numbers = json.dumps(scores(report), indent=1, ensure_ascii=False, allow_nan=False)
-    for file, text in ((path.with_suffix(".json"), numbers + "\n"), (path, page(report))):
-        with whole(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    html = page(report)
+    with whole(path.with_suffix(".json")) as beside, whole(path) as temporary:
+        beside.write_text(numbers + "\n", encoding="utf-8")
+        # Before the page is there: either both are, or none.
+        flush(beside)
+        temporary.write_text(html, encoding="utf-8")
 
 
 def page(report: Report) -> str:

@@ -86,7 +86,8 @@ def write_cfl(path: Path, array: NDArray[Any], made: str = "") -> None:
     with whole(path.with_suffix(".hdr")) as header, whole(path.with_suffix(".cfl")) as data:
         command = f"# Command\nnoref: {' '.join(made.split())}\n" if made else ""
         header.write_text("# Dimensions\n" + " ".join(map(str, shape)) + "\n" + command, encoding="utf-8")
-        np.asarray(array, "<c8").ravel(order="F").tofile(data)
+        # NumPy does not say why it could not write.
+        data.write_bytes(np.asarray(array, "<c8").ravel(order="F").data)
 
 
 def default_axes(path: Path, shape: tuple[int, ...], on_grid: bool = True) -> str:

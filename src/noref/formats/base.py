@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
+from noref.files import whole
 from noref.scan import Role, Scan
 
 STRAY_ZEROS = 0.01
@@ -84,6 +86,14 @@ class Slices(OnDemand):
         """Whether a slice was sampled off the Cartesian grid, as far as it is known without reading it."""
         return False
 
+    def pixels(self, index: int) -> tuple[int, int] | None:  # noqa: ARG002 - most formats hold one array
+        """Rows and columns of a slice's image, without reading it; None where all of the file have the same.
+
+        Raises:
+            NorefError: if the file contradicts itself.
+        """
+        return None
+
 
 def scan_id(subject: str, scan: str, index: int) -> str:
     """`subject/scan/slice`, the slice counted from 000; a slash inside a name becomes an underscore."""
@@ -128,6 +138,73 @@ def opened(path: Path) -> Iterator[h5py.File]:
     # What h5py raises where a part of a file is damaged.
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+class _Closable:
+    """A file for HDF5 to write, which can be closed after a write has failed.
+
+    The library ends the process where closing fails too. So from then on all is taken for written.
+
+    Attributes:
+        error: why the first write failed, or None.
+        closing: whether nothing is left but to close: then no failure is told.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.closing = False
+        self.seek, self.tell, self.readinto, self.read = file.seek, file.tell, file.readinto, file.read
+
+    def write(self, content: memoryview) -> int:
+        """All of it, however little the file system takes at a time."""
+        self._attempt(lambda: self._write(content))
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        """Cuts the file, or goes on with zeros."""
+        self._attempt(lambda: self._file.truncate(size))
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _write(self, content: memoryview) -> None:
+        written = 0
+        while written < len(content):
+            written += self._file.write(content[written:])
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        if self.error is not None:
+            return
+        try:
+            act()
+        except OSError as error:
+            self.error = error
+            if not self.closing:
+                raise
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to write inside the block, whole or not there, see `noref.files.whole`.
+
+    Raises:
+        NorefError: if the file system refuses.
+    """
+    with whole(path) as temporary, temporary.open("w+b", buffering=0) as raw:
+        target = _Closable(raw)
+        try:
+            with h5py.File(target, "w") as file:
+                try:
+                    yield file
+                finally:
+                    target.closing = True
+        except Exception:
+            if target.error is None:
+                raise
+        if target.error is not None:
+            raise target.error
 
 
 def numeric(dtype: np.dtype[Any]) -> bool:

@@ -113,6 +113,10 @@ class Accompanied(Slices):
         """Whether a slice was sampled off the Cartesian grid."""
         return self.slices.off_grid(index)
 
+    def pixels(self, index: int) -> tuple[int, int] | None:
+        """Rows and columns of a slice's image, see `Slices`."""
+        return self.slices.pixels(index)
+
     def _read(self, index: int) -> Scan:
         scan = self.slices[index]
         if self.noise is not None:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -28,8 +27,8 @@ from pydicom.valuerep import DSfloat, validate_value
 from noref.errors import NorefError
 from noref.files import whole_folder
 from noref.formats.base import damaged
-from noref.formats.dicom_images import lenient
-from noref.formats.geometry import corner_of, headers_of, places_of, step_of, volumes_of
+from noref.formats.dicom_images import UNPLACED, lenient
+from noref.formats.geometry import Images, alike, corner_of, headers_of, places_of, step_of, volumes_of
 from noref.formats.png import WINDOW
 from noref.scan import Header
 from noref.version import __version__
@@ -65,8 +64,6 @@ EMPTY = (
 )
 """What has to be there and may be empty (type 2)."""
 
-UNPLACED = "Position and orientation in the patient are not known; those given are made up."
-
 
 def patient_of(path: Path) -> Patient:
     """What `write` is to copy: the patient, study and frame of reference of a DICOM file.
@@ -95,7 +92,7 @@ def patient_of(path: Path) -> Patient:
 
 def write(
     path: Path,
-    images: NDArray[Any],
+    images: Images,
     header: Header | Sequence[Header],
     *,
     made: str = "",
@@ -103,12 +100,14 @@ def write(
 ) -> None:
     """Writes magnitudes as a series: a new folder of `0001.dcm`, `0002.dcm`, … in the order of the slices.
 
+    Images of several sizes are as many series in that folder, as viewers want those of one to be alike.
+
     `stored = round(10ⁿ·|image| / slope)`, `slope = 10ⁿ·max|image| / 65535` over all slices, with the smallest
     n ≥ 0 that makes the 99.5th percentile, to which the window reaches, 100 or more; the description says n.
 
     Args:
         path: of the folder.
-        images: `(slices, y, x)`.
+        images: all slices.
         header: of the first slice, or of every slice, its timing and counters among it. Without spacing,
             position and directions the slices are stacked along z around the origin, a millimetre apart, and
             a comment says so.
@@ -120,28 +119,42 @@ def write(
             perpendicular, or an image holds NaN or infinity.
     """
     headers = headers_of(header, len(images))
-    magnitude = np.abs(images).astype(np.float64)
-    if not np.isfinite(magnitude).all():
+    magnitudes = [np.abs(values).astype(np.float64) for values in images]
+    every = np.concatenate([values.ravel() for values in magnitudes])
+    if not np.isfinite(every).all():
         raise NorefError(f"{path}: the images hold NaN or infinity; DICOM cannot hold them, write .npy")
-    white = float(np.percentile(magnitude, WINDOW) or magnitude.max() or BRIGHT)
+    white = float(np.percentile(every, WINDOW) or every.max() or BRIGHT)
     power = max(0, math.ceil(math.log10(BRIGHT / white)))
-    magnitude *= 10.0**power
-    slope = _decimal(float(magnitude.max()) / DEEPEST or 1.0)
-    stored = np.clip((magnitude / float(slope)).round(), 0, DEEPEST).astype("<u2")
+    slope = _decimal(float(every.max() * 10.0**power) / DEEPEST or 1.0)
 
     shared = _shared(headers[0], made, power, patient)
     shared.WindowCenter = _decimal(white * 10**power / 2)
     shared.WindowWidth = _decimal(white * 10**power)
     shared.RescaleSlope, shared.RescaleIntercept, shared.RescaleType = slope, 0, "US"
-    planes = _planes(path, headers, (stored.shape[1], stored.shape[2]))
-    if planes is None:
+    files: list[tuple[tuple[Dataset, ...], int]] = [((), 0)] * len(magnitudes)
+    for indices in alike(magnitudes):
+        series = _series(path, [headers[index] for index in indices], magnitudes[indices[0]].shape)
+        for number, (index, modules) in enumerate(zip(indices, series, strict=True)):
+            files[index] = (shared, *modules), number + 1
+    if any(UNPLACED in file.get("ImageComments", "") for modules, _ in files for file in modules):
         warnings.warn(f"{path}: {UNPLACED[0].lower()}{UNPLACED[1:-1]}", stacklevel=2)
-        shared.FrameOfReferenceUID, shared.ImageComments = generate_uid(None), UNPLACED
-        planes = _made_up(places_of(headers), headers[0].spacing)
-    own = zip(map(_timing, headers), _numbers(headers), planes, strict=True)
     with whole_folder(path) as folder:
-        for index, (pixels, modules) in enumerate(zip(stored, own, strict=True)):
-            _save(folder / f"{index + 1:04d}{SUFFIX}", (shared, *modules), pixels, index + 1)
+        for index, (modules, number) in enumerate(files):
+            scaled = magnitudes[index] * 10.0**power / float(slope)
+            pixels = np.clip(scaled.round(), 0, DEEPEST).astype("<u2")
+            _save(folder / f"{index + 1:04d}{SUFFIX}", modules, pixels, number)
+
+
+def _series(path: Path, headers: Sequence[Header], shape: tuple[int, ...]) -> Iterator[tuple[Dataset, ...]]:
+    """The modules of every image of a series that differ from those of other series, or other images."""
+    series = Dataset()
+    series.SeriesInstanceUID = generate_uid(None)
+    planes = _planes(path, headers, (shape[0], shape[1]))
+    if planes is None:
+        series.FrameOfReferenceUID, series.ImageComments = generate_uid(None), UNPLACED
+        planes = _made_up(places_of(headers), headers[0].spacing)
+    for modules in zip(map(_timing, headers), _numbers(headers), planes, strict=True):
+        yield (series, *modules)
 
 
 def _valid(representation: str, value: str) -> str:
@@ -162,7 +175,7 @@ def _shared(header: Header, made: str, power: int, patient: Patient | None) -> D
     series.StudyInstanceUID, series.FrameOfReferenceUID = generate_uid(None), generate_uid(None)
     if patient is not None:
         series.update(patient)
-    series.SOPClassUID, series.SeriesInstanceUID, series.Modality = MRImageStorage, generate_uid(None), "MR"
+    series.SOPClassUID, series.Modality = MRImageStorage, "MR"
     series.Manufacturer, series.SoftwareVersions = "noref", __version__
     by = f", {made}" if made else ""
     times = f"; magnitudes times 1e{power}" if power else ""

@@ -36,6 +36,9 @@ PARALLEL = 1e-3
 APART = 1e-3
 """Millimetres between slices that do not lie at one place."""
 
+UNPLACED = "Position and orientation in the patient are not known; those given are made up."
+"""The comment in files of `noref.formats.dicom` whose images nobody has placed: DICOM has to give a place."""
+
 PREAMBLE = 128
 """Bytes before the letters DICM."""
 
@@ -125,7 +128,7 @@ def read(path: Path, *, role: Role = Role.TARGET) -> DicomSlices:
             images differ in series, matrix or orientation.
     """
     files = list(files_in(path)) if path.is_dir() else [path]
-    frames, series, patient = list[Frame](), set[str](), ""
+    frames, series, patient, placed = list[Frame](), set[str](), "", True
     for file in files:
         try:
             with lenient():
@@ -133,6 +136,7 @@ def read(path: Path, *, role: Role = Role.TARGET) -> DicomSlices:
                 _check_kind(file, content)
                 frames += _frames(file, content)
                 series.add(str(content.get("SeriesInstanceUID", "")))
+                placed &= content.get("ImageComments") != UNPLACED
                 patient = str(content.get("PatientID") or "") or patient
         except NorefError:
             raise
@@ -140,7 +144,11 @@ def read(path: Path, *, role: Role = Role.TARGET) -> DicomSlices:
             raise damaged(file, error) from error
     if len(series) > 1:
         raise NorefError(f"{path}: holds {len(series)} series; put each into a folder of its own")
-    return DicomSlices(path, _sorted(frames), pseudonym(patient) if patient else name_of(path), role)
+    ordered = _sorted(frames)
+    if not placed:
+        nowhere = (replace(frame.header, position=None, directions=None) for frame in ordered)
+        ordered = [replace(frame, header=own) for frame, own in zip(ordered, nowhere, strict=True)]
+    return DicomSlices(path, ordered, pseudonym(patient) if patient else name_of(path), role)
 
 
 def _check_kind(path: Path, content: Dataset) -> None:

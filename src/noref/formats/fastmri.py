@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.files import whole
 from noref.formats import ismrmrd_header
 from noref.formats.base import (
     Slices,
     as_complex64,
+    new_hdf5,
     numeric,
     opened,
     pseudonym,
@@ -240,7 +240,7 @@ def write(path: Path, scans: Sequence[Scan]) -> None:
         NorefError: if the slices do not belong together, have padding that a header cannot say, or the file
             cannot be written.
     """
-    with whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         masks, positions, images = [], [], []
         evident = True
         for index, scan in enumerate(scans):
@@ -279,7 +279,7 @@ def write_images(
     That is one data set, `reconstruction`, float32 `(slices, readout, phase)`. What reconstructed them is an
     attribute, `reconstructed_by`.
     """
-    with whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         file["reconstruction"] = np.abs(images).astype(np.float32).swapaxes(-1, -2)
         file.attrs.update({"patient_id": patient_id, "acquisition": acquisition, "reconstructed_by": made})
 

@@ -14,6 +14,9 @@ from noref.scan import Header
 
 Vector = tuple[float, float, float]
 
+Images = NDArray[Any] | Sequence[NDArray[Any]]
+"""`(slices, y, x)`, or as many arrays `(y, x)`, which may differ in size."""
+
 EVEN = 1e-3
 """Millimetres within which two places are one; and, with this share of a step, two steps are equal."""
 
@@ -74,6 +77,14 @@ def slices_of(headers: Sequence[Header]) -> list[int]:
         numbers.append(before[counters])
         before[counters] += 1
     return numbers
+
+
+def alike(images: Images) -> list[list[int]]:
+    """The numbers of the images of each size, in the order in which sizes first come."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for index, values in enumerate(images):
+        found.setdefault(values.shape, []).append(index)
+    return list(found.values())
 
 
 def volumes_of(headers: Sequence[Header]) -> list[list[int]] | None:

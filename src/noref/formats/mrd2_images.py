@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.files import whole
-from noref.formats.geometry import COUNTERS, slices_of
+from noref.formats.geometry import COUNTERS, Images, alike, slices_of
 from noref.formats.mrd2 import module
+from noref.formats.mrd_header import EncodingSpace
 from noref.formats.mrd_images import attributes_of, measurement_of, view_of
 from noref.scan import Header
 
@@ -20,8 +21,8 @@ SUFFIX = ".mrd2"
 """Of files that are to be one: `.mrd` is version 1, the version that most tools read."""
 
 
-def write_images(path: Path, images: NDArray[Any], headers: Sequence[Header], made: str = "") -> None:
-    """Writes images `(slices, y, x)`, complex or magnitudes, as one series.
+def write_images(path: Path, images: Images, headers: Sequence[Header], made: str = "") -> None:
+    """Writes images, complex or magnitudes, those of each size as a series.
 
     Args:
         path: of the file.
@@ -35,23 +36,12 @@ def write_images(path: Path, images: NDArray[Any], headers: Sequence[Header], ma
     mrd = module(path)
     # The package closes the files that it opens itself alone.
     with whole(path) as temporary, temporary.open("wb") as file, mrd.BinaryMrdWriter(file) as writer:
-        writer.write_header(_header(mrd, images.shape, headers))
-        numbers = slices_of(headers)
-        writer.write_data(
-            _image(mrd, index, numbers[index], values, headers[index], made)
-            for index, values in enumerate(images)
-        )
+        writer.write_header(_header(mrd, images, headers))
+        writer.write_data(_images(mrd, images, headers, made))
 
 
-def _header(mrd: ModuleType, shape: tuple[int, ...], headers: Sequence[Header]) -> Any:
-    told = measurement_of(shape, headers)
-    wide, high, deep = view_of(shape, headers[0])
-    space = mrd.EncodingSpaceType(
-        matrix_size=mrd.MatrixSizeType(x=shape[-1], y=shape[-2], z=1),
-        field_of_view_mm=mrd.FieldOfViewMm(x=wide, y=high, z=deep),
-    )
-    last = told.spaces[0].last
-    limits = mrd.EncodingLimitsType(**{name: mrd.LimitType(maximum=last[name]) for name in last})
+def _header(mrd: ModuleType, images: Images, headers: Sequence[Header]) -> Any:
+    told = measurement_of(images, headers)
     return mrd.Header(
         measurement_information=mrd.MeasurementInformationType(
             patient_position=mrd.PatientPosition.H_FS, protocol_name=told.protocol
@@ -62,8 +52,30 @@ def _header(mrd: ModuleType, shape: tuple[int, ...], headers: Sequence[Header]) 
             t_i=[told.inversion_time] if told.inversion_time is not None else [],
             flip_angle_deg=[told.flip_angle] if told.flip_angle is not None else [],
         ),
-        encoding=[mrd.EncodingType(encoded_space=space, recon_space=space, encoding_limits=limits)],
+        encoding=[_encoding(mrd, space) for space in told.spaces],
     )
+
+
+def _encoding(mrd: ModuleType, told: EncodingSpace) -> Any:
+    (x, y, z), (wide, high, deep) = told.encoded.matrix, told.encoded.view
+    space = mrd.EncodingSpaceType(
+        matrix_size=mrd.MatrixSizeType(x=x, y=y, z=z),
+        field_of_view_mm=mrd.FieldOfViewMm(x=wide, y=high, z=deep),
+    )
+    limits = {name: mrd.LimitType(maximum=last) for name, last in told.last.items()}
+    return mrd.EncodingType(
+        encoded_space=space, recon_space=space, encoding_limits=mrd.EncodingLimitsType(**limits)
+    )
+
+
+def _images(mrd: ModuleType, images: Images, headers: Sequence[Header], made: str) -> Iterator[Any]:
+    """One after another, series by series."""
+    for series, indices in enumerate(alike(images)):
+        own = [headers[index] for index in indices]
+        for number, (index, slice_) in enumerate(zip(indices, slices_of(own), strict=True)):
+            one = _image(mrd, number, slice_, images[index], headers[index], made)
+            one.value.head.image_series_index = series
+            yield one
 
 
 def _image(mrd: ModuleType, index: int, slice_: int, values: NDArray[Any], header: Header, made: str) -> Any:
@@ -73,7 +85,6 @@ def _image(mrd: ModuleType, index: int, slice_: int, values: NDArray[Any], heade
         field_of_view=np.array(view_of(values.shape, header), np.float32),
         slice=slice_,
         image_index=index,
-        image_series_index=0,
         **{name: getattr(header, name) for name in COUNTERS},
     )
     if header.position is not None and header.directions is not None:

@@ -140,6 +140,13 @@ def clinical(space: EncodingSpace, axis: int, size: int) -> int:
     return min(recon.matrix[axis], pixels) or pixels
 
 
+def clinical_plane(space: EncodingSpace, shape: tuple[int, int]) -> tuple[int, int]:
+    """Pixels `(y, z)` of the clinical field of view of a plane of a volume, `(ky, kz)`."""
+    # A matrix of one partition is that of a slice, and tells nothing.
+    deep = clinical(space, 2, shape[1]) if space.encoded.matrix[2] > 1 else shape[1]
+    return clinical(space, 1, shape[0]), deep
+
+
 def cycles(path: Path, trajectory: NDArray[np.float32], space: EncodingSpace) -> NDArray[np.float32]:
     """What turns positions along `(ky, kx)` into cycles per field of view of the image.
 
@@ -249,9 +256,7 @@ def slice_of_volume(
         count: planes.
         turned: whether partitions run against the slice normal, see `SIEMENS`.
     """
-    # A matrix of one partition is that of a slice, and tells nothing.
-    deep = clinical(space, 2, shape[1]) if space.encoded.matrix[2] > 1 else shape[1]
-    crop = (clinical(space, 1, shape[0]), deep)
+    crop = clinical_plane(space, shape)
     acceleration = header.acceleration * space.across
     planes = replace(header, crop=None if crop == shape else crop, acceleration=acceleration)
     if header.spacing is not None:

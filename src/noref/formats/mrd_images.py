@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from noref.files import whole
-from noref.formats.geometry import COUNTERS, Vector, slices_of, vector, with_counters
+from noref.formats.base import new_hdf5
+from noref.formats.geometry import COUNTERS, Images, Vector, alike, slices_of, vector, with_counters
 from noref.formats.mrd_geometry import UNIT, directions_of
 from noref.formats.mrd_header import EncodingSpace, MrdHeader, Space, build
 from noref.formats.mrd_records import (
@@ -182,8 +182,8 @@ def _number(attributes: Mapping[str, Sequence[str]], name: str) -> float | None:
         return None
 
 
-def write_images(path: Path, images: NDArray[Any], headers: Sequence[Header], made: str = "") -> None:
-    """Writes images `(slices, y, x)`, complex or magnitudes, as one series, `image_0`.
+def write_images(path: Path, images: Images, headers: Sequence[Header], made: str = "") -> None:
+    """Writes images, complex or magnitudes, those of each size as a series, `image_0`, `image_1`, …
 
     Args:
         path: of the file.
@@ -191,31 +191,40 @@ def write_images(path: Path, images: NDArray[Any], headers: Sequence[Header], ma
         headers: of every image.
         made: what reconstructed them.
     """
-    series = []
-    for number, (values, header, slice_) in enumerate(zip(images, headers, slices_of(headers), strict=True)):
-        one = image(values, view_of(values.shape, header), as_xml(attributes_of(header, made)))
-        one.head["slice"], one.head["image_index"] = slice_, number
-        for name in COUNTERS:
-            one.head[name] = getattr(header, name)
-        place(one.head, header)
-        series.append(one)
-    write_series(path, {0: series}, build(measurement_of(images.shape, headers), 1))
+    series: dict[int, list[MrdImage]] = {}
+    for number, indices in enumerate(alike(images)):
+        own = [headers[index] for index in indices]
+        series[number] = []
+        for index, header, slice_ in zip(indices, own, slices_of(own), strict=True):
+            values = images[index]
+            one = image(values, view_of(values.shape, header), as_xml(attributes_of(header, made)))
+            one.head["slice"], one.head["image_index"] = slice_, len(series[number])
+            one.head["image_series_index"] = number
+            for name in COUNTERS:
+                one.head[name] = getattr(header, name)
+            place(one.head, header)
+            series[number].append(one)
+    write_series(path, series, build(measurement_of(images, headers), 1))
 
 
-def measurement_of(shape: tuple[int, ...], headers: Sequence[Header]) -> MrdHeader:
-    """The header of a measurement of images.
+def measurement_of(images: Images, headers: Sequence[Header]) -> MrdHeader:
+    """The header of a measurement of images, with an encoding space for those of each size.
 
     Args:
-        shape: of them, `(slices, y, x)`.
+        images: all of them.
         headers: of every image.
     """
-    first = headers[0]
-    space = Space((shape[-1], shape[-2], 1), view_of(shape, first))
+    first, spaces = headers[0], []
     last = {name: max(getattr(header, name) for header in headers) for name in COUNTERS}
+    for indices in alike(images):
+        own, (y, x) = [headers[index] for index in indices], images[indices[0]].shape
+        space = Space((x, y, 1), view_of((y, x), own[0]))
+        most = {name: max(getattr(header, name) for header in own) for name in COUNTERS}
+        spaces.append(EncodingSpace(space, space, last=most | {"slice": max(slices_of(own))}))
     echoes = {header.contrast: header.echo_time for header in headers}
     times = [time for _, time in sorted(echoes.items()) if time is not None]
     return MrdHeader(
-        [EncodingSpace(space, space, last=last | {"slice": max(slices_of(headers))})],
+        spaces,
         protocol=first.protocol,
         field_strength=first.field_strength,
         repetition_time=first.repetition_time,
@@ -233,7 +242,7 @@ def write_series(path: Path, series: Mapping[int, Sequence[MrdImage]], xml: byte
         series: by their numbers; the images of one are of one size and type.
         xml: header of the measurement.
     """
-    with whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         group = file.create_group(GROUP)
         put_xml(group, xml)
         for number, images in series.items():

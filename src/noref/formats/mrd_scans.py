@@ -22,8 +22,18 @@ from noref.formats.filled import Acquired, acquired_lines, offset_of, without_fi
 from noref.formats.mrd_checks import check_calibrated, check_centre, check_limits, check_place
 from noref.formats.mrd_epi import evenly_sampled, lines_of
 from noref.formats.mrd_frames import Frame, frames
-from noref.formats.mrd_geometry import cycles, header_of, in_view, padding, places
+from noref.formats.mrd_geometry import (
+    clinical,
+    clinical_plane,
+    cycles,
+    header_of,
+    in_view,
+    padding,
+    partitions,
+    places,
+)
 from noref.formats.mrd_header import CARTESIAN, EncodingSpace, MrdHeader
+from noref.formats.mrd_matrix import with_matrices
 from noref.formats.mrd_measurement import Measurement, listed, noise_in_image
 from noref.formats.mrd_readouts import Flag, Table, Values, flagged, grid, read_samples, read_trajectory
 from noref.formats.mrd_volumes import Slab, is_filled, is_volume, plane_of, planes_of, slab_of
@@ -66,6 +76,7 @@ class MeasuredSlices(Slices):
         *,
         calibrating: bool = False,
     ) -> None:
+        pairs = [(with_matrices(one), noise) for one, noise in pairs]
         found = [
             (one, noise, frames(one.table, one.header, apart=averages == "apart")) for one, noise in pairs
         ]
@@ -105,6 +116,17 @@ class MeasuredSlices(Slices):
         one, _, frame, _ = self._frames[index]
         first = one.table["encoding_space_ref"][frame.imaging][0]
         return one.header.space(int(first)).trajectory not in CARTESIAN
+
+    def pixels(self, index: int) -> tuple[int, int]:
+        """Rows and columns of a slice's image, see `Slices`."""
+        one, _, frame, plane = self._frames[index]
+        space, own = evenly_sampled(one.header.space(frame.key[0])), one.table[frame.imaging]
+        if space.trajectory not in CARTESIAN:
+            return clinical(space, 1, 0), clinical(space, 0, 0)
+        _, (ky, kx) = places(self.path, own, space)
+        if plane is None:
+            return clinical(space, 1, ky), clinical(space, 0, kx)
+        return clinical_plane(space, (ky, partitions(self.path, own, space)[1]))
 
     def _read(self, index: int) -> Scan:
         one, noise, frame, plane = self._frames[index]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.files import whole
+from noref.formats.base import new_hdf5
 from noref.formats.mrd_header import EncodingSpace, Limits, MrdHeader, Space, build
 from noref.formats.mrd_readouts import Flag
 from noref.formats.mrd_records import GROUP, put_xml, readout_type
@@ -47,7 +47,7 @@ def write(path: Path, scans: Sequence[Scan]) -> None:
             sampled.
     """
     names, slices = dict[str, int](), dict[str, int]()
-    with whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         group = file.create_group(GROUP)
         for index, scan in enumerate(scans):
             if index == 0:

@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from noref.errors import NorefError
 from noref.formats.base import name_of, opened
@@ -47,30 +48,31 @@ class Answer:
     def write(self, path: Path) -> None:
         """Writes the images with all that their headers say, as ISMRMRD HDF5.
 
-        Raises:
-            NorefError: if images of one encoding space differ in size or type.
+        Those of a series that differ in size or type from its first ones are series behind the others.
         """
         series: dict[int, list[MrdImage]] = {}
+        others: dict[object, list[MrdImage]] = {}
         for one in self.images:
-            series.setdefault(int(one.head["image_series_index"]), []).append(one)
-        for number, images in series.items():
-            kinds = {(one.data.shape, one.data.dtype) for one in images}
-            if len(kinds) > 1:
-                raise NorefError(f"{path}: images of series {number} differ in size or type; write no .mrd")
-        write_series(path, series, self.xml)
+            number, kind = int(one.head["image_series_index"]), (one.data.shape, one.data.dtype)
+            first = series.setdefault(number, [one])[0]
+            if kind != (first.data.shape, first.data.dtype):
+                others.setdefault((number, kind), []).append(one)
+            elif first is not one:
+                series[number].append(one)
+        behind = enumerate(others.values(), max(series, default=-1) + 1)
+        write_series(path, series | dict(behind), self.xml)
 
-    def stack(self, path: Path) -> tuple[Any, list[Header], str]:
-        """The images `(slices, y, x)`, their headers, and what made them, for `noref.formats.write`.
+    def slices(self, path: Path) -> tuple[list[NDArray[Any]], list[Header], str]:
+        """The images `(y, x)`, their headers, and what made them, for `noref.formats.write`.
 
         Raises:
-            NorefError: if they differ in size, or have several channels or partitions.
+            NorefError: if they have several channels or partitions.
         """
-        shapes = {one.data.shape for one in self.images}
-        if len(shapes) > 1 or any(shape[:2] != (1, 1) for shape in shapes):
-            raise NorefError(f"{path}: the images are no stack of equal slices; write .mrd")
+        if any(one.data.shape[:2] != (1, 1) for one in self.images):
+            raise NorefError(f"{path}: the images have several channels or partitions; write .mrd")
         header = parse(self.xml) or MrdHeader()
         headers = [header_of(one, header) for one in self.images]
-        return np.stack([one.data[0, 0] for one in self.images]), headers, made_by(self.images[0])
+        return [one.data[0, 0] for one in self.images], headers, made_by(self.images[0])
 
 
 def received(

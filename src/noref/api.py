@@ -93,7 +93,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
 def with_stores(config: Config) -> Config:
     """The configuration with what its stores were prepared with, where it says nothing of that.
 
-    What is not said of validation files is as for the target's store.
+    What is not said of validation files is as for the target.
     """
     given = config.data
     target = _as_prepared(given.target)

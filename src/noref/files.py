@@ -214,6 +214,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         named = Path(*(_TEMPORARY.sub("", part) for part in path.parts))
-        reason = (error.strerror or str(error)).splitlines()[0]
+        reason = (error.strerror or str(error) or type(error).__name__).splitlines()[0]
         advice = "free some space or choose" if error.errno in _NO_ROOM else "choose"
         raise NorefError(f"{named}: cannot be written ({reason}); {advice} another folder") from None

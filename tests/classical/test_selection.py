@@ -9,6 +9,8 @@ from torch import Tensor
 
 from noref.classical import ANY_SAMPLING, CLASSICAL, CGSense, Wavelet, ZeroFilled, choose, fit, reconstruct
 from noref.classical.selection import best_of, kspace_errors, splits
+from noref.data.part import AsTheyCome
+from noref.data.prepare import Preparation
 from noref.errors import NorefError
 from noref.physics import Encoding
 from noref.sampling.density import sampling_density
@@ -190,6 +192,23 @@ def test_densities_weigh_the_estimate():
     scan = acquired(ellipses((96, 48)))
     density = sampling_density([scan.allowed])
     assert choose(CGSense(), replace(scan, density=density)).scores != choose(CGSense(), scan).scores
+
+
+@pytest.mark.parametrize("name", REGULARISED)
+@pytest.mark.parametrize("lines", [48, 36])
+@pytest.mark.parametrize("samples", [36, 28])
+def test_what_calibrates_as_a_whole_is_reconstructed_without_gamma(name, lines, samples):
+    """Full scans, partial Fourier and partial echoes, as `noref reconstruct` prepares them."""
+    scan = acquired(ellipses((48, 36)))
+    mask = torch.zeros_like(scan.mask)
+    mask[:lines, :samples] = True
+    raw = replace(scan, kspace=scan.kspace * mask, measured=mask, mask=mask, holdout=None, reference=None)
+    prepared = AsTheyCome([raw], Preparation())[0]
+    assert prepared.holdout is None
+    made = reconstruct(CLASSICAL[name], prepared) * prepared.scale
+    zero_filled = reconstruct(ZeroFilled(), prepared) * prepared.scale
+    whole = (lines, samples) == (48, 36)
+    assert psnr(made, scan.reference) > (30 if whole else psnr(zero_filled, scan.reference) - 0.1)
 
 
 @pytest.mark.parametrize("name", REGULARISED)

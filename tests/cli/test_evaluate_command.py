@@ -163,6 +163,7 @@ def test_reports_that_cannot_be_are_refused_before_any_work(
         ([run, path, "--classical", "wavelets"], "--classical: 'wavelets' is unknown; there are zero-filled"),
         ([run, path, "--baseline", "best"], "--baseline: 'best' is no row; there are zero-filled"),
         ([run, path, "-o", tmp_path], f"{tmp_path}: is a folder; name the page to write"),
+        ([run, path, "-o", tmp_path / "x.json"], "the numbers lie beside the page; name that"),
         ([run, path, "accelaration=4"], "accelaration is unknown; did you mean 'acceleration'?"),
         ([run, path, "holdout=2"], "holdout: input should be less than 1"),
         ([run, f"path={tmp_path / 'nowhere'}"], f"{tmp_path / 'nowhere'}: not found"),

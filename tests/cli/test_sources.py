@@ -65,3 +65,13 @@ def test_the_mask_of_a_file_is_that_of_every_command(tmp_path: Path) -> None:
     (found,) = api.slices(how)
     assert np.array_equal(found.mask.numpy(), mask)
     assert bool(found.measured.all())
+
+
+def test_noise_beside_arrays_has_the_axes_of_the_file_that_it_is_for(tmp_path: Path) -> None:
+    kspace = scan((32, 24), 2, 0, noise=0.01).kspace.numpy()
+    np.save(tmp_path / "noise.npy", 0.01 * kspace)
+    (tmp_path / "scans").mkdir()
+    np.save(tmp_path / "scans" / "low.npy", kspace)
+    how = ['axes={"low*": "coils,ky,kx"}', f"noise={tmp_path / 'noise.npy'}", "whiten=true"]
+    done("reconstruct", "zero-filled", tmp_path / "scans", *how, "-o", tmp_path / "out")
+    assert (tmp_path / "out" / "low.nii.gz").exists()

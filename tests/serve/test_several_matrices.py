@@ -37,6 +37,8 @@ def test_every_image_is_written(header: str, tmp_path: Path) -> None:
     answer.write(tmp_path / "x.mrd")
     with h5py.File(tmp_path / "x.mrd") as file:
         shapes = [file[f"dataset/image_{number}/data"].shape for number in (0, 1)]
+        told = [file[f"dataset/image_{number}/header"]["image_series_index"].tolist() for number in (0, 1)]
+    assert told == [[0, 0], [1]]
     assert shapes == [(2, 1, 1, *sizes[0]), (1, 1, 1, *sizes[2])]
     images, headers, made = answer.slices(path)
     assert [image.shape for image in images] == list(sizes)

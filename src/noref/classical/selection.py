@@ -15,7 +15,7 @@ from noref.errors import NorefError
 from noref.physics import Encoding
 from noref.sampling.density import inverse_density
 from noref.sampling.draw import draw_units, sampled_in_lines, whole_readouts
-from noref.sampling.holdout import calibrated, holdout_error, holdout_squares
+from noref.sampling.holdout import all_calibrates, calibrated, holdout_error, holdout_squares
 from noref.scan import Scan, ScanBatch, encoding_of, padding_of, shown_whole
 from noref.seeding import Key
 
@@ -143,7 +143,7 @@ def choose(method: Classical, scan: Scan) -> Choice:
     for tried, strength in enumerate(strengths):
         attempt(strength, start)
         start = images[strength]
-        if tried - strengths.index(best_of(shares)) >= _PATIENCE:
+        if tried - strengths.index(min(shares, key=lambda one: float(shares[one].sum()))) >= _PATIENCE:
             break
     coarse = best_of(shares)
     ordered = sorted(shares)
@@ -252,12 +252,13 @@ def fit(method: Classical, scan: Scan, strength: float, start: Tensor | None = N
 def reconstruct(method: Classical, scan: Scan) -> Tensor:
     """The scan's image `(sets, y, x)` from all of Ω, with the strength that Γ prefers.
 
-    A scan that is shown whole has nothing to be held out, and nothing for regularisation to fill in: of that
-    it gets the least.
+    Where all of Ω calibrates there is nothing to be held out. A scan that is shown whole has nothing for
+    regularisation to fill in, and gets the least; one of which an end is missing, by partial Fourier or a
+    partial echo, the one in the middle.
 
     Args:
         method: a member of `noref.classical.CLASSICAL`, or one like it.
-        scan: normalised; if the method has strengths and the scan is not shown whole, with Γ
+        scan: normalised; if the method has strengths and not all of Ω calibrates, with Γ
             (`noref.sampling.holdout.hold_out` draws one).
 
     Raises:
@@ -265,8 +266,9 @@ def reconstruct(method: Classical, scan: Scan) -> Tensor:
     """
     if not method.strengths:
         return fit(method, scan, 0.0)
-    if scan.holdout is None and shown_whole(scan):
-        return fit(method, scan, method.strengths[-1])
+    if scan.holdout is None and all_calibrates(scan):
+        whole = shown_whole(scan)
+        return fit(method, scan, method.strengths[-1 if whole else len(method.strengths) // 2])
     # From nothing: iterations that go on from the image without Γ are fewer, and cost up to 0.6 dB.
     return fit(method, scan, choose(method, scan).for_all)
 

@@ -42,6 +42,8 @@ def evaluate(
         raise NorefError(f"--baseline: {baseline!r} is no row; there are {', '.join(every)}")
     if output.is_dir():
         raise NorefError(f"{output}: is a folder; name the page to write, such as {output / 'report.html'}")
+    if output.suffix == ".json":
+        raise NorefError(f"{output}: the numbers lie beside the page; name that, such as report.html")
     for path in (output, output.with_suffix(".json")):
         check_writable(path)
     trained = {name: [Trained.of(folder)] for name, folder in named}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -59,14 +59,14 @@ def reconstruct(
     files = image_files(paths, how)
     alone = alone_of(files, how)
     targets = outputs(files, output, suffix)
-    _check_sizes(targets, files, how, alone)
+    sources = [how.of(file, file in alone).model_copy(update={"path": [str(file)]}) for file in files]
+    _check_sizes(targets, files, sources)
     if patient is not None and targets[0].suffix != dicom.SUFFIX:
         raise NorefError(f"--patient: only DICOM belongs to one; write {dicom.SUFFIX}")
     of = None if patient is None else dicom.patient_of(patient)
     # What is exchanged are images on the CPU, whatever made them.
     with process_group(torch.device("cpu")):
-        for file, target in zip(files, targets, strict=True):
-            own = how.of(file, file in alone).model_copy(update={"path": [str(file)]})
+        for own, target in zip(sources, targets, strict=True):
             scans = api.dataset(own, Role.TARGET, of=AsTheyCome)
             _write(target, scans, reconstruction, of)
             if speaks():
@@ -102,14 +102,11 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     return paths
 
 
-def _check_sizes(
-    targets: Sequence[Path], files: Sequence[Path], how: Source, alone: Collection[Path]
-) -> None:
+def _check_sizes(targets: Sequence[Path], files: Sequence[Path], sources: Sequence[Source]) -> None:
     """Refuses files whose slices differ in size where the format has a place for one, before any work."""
-    read = reader(how)
-    for path, file in zip(targets, files, strict=True):
+    for path, file, own in zip(targets, files, sources, strict=True):
         if not path.name.endswith(formats.ANY_SIZE):
-            slices = read(file, file in alone)
+            slices = reader(own)(file, False)
             sizes = (slices.pixels(index) for index in range(len(slices)))
             formats.check_size(path, [size for size in sizes if size is not None], file)
 

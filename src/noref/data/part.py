@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from noref.data.dataset import Dataset, Seen
+from noref.data.prepare import Preparation, undersample
+from noref.sampling.holdout import all_calibrates
 from noref.scan import Scan
 
 
@@ -39,10 +41,13 @@ class Part(Dataset):
 
 
 class AsTheyCome(Dataset):
-    """Scans to reconstruct: of those that are shown whole nothing is held out, even if all are."""
+    """Scans to reconstruct: nothing is held out where nothing can be, even if all scans are such."""
 
-    def _alike(self, full: bool) -> bool:
-        return not full and super()._alike(full)
+    def _how(self, scan: Scan) -> Preparation:
+        how = super()._how(scan)
+        if how.holdout > 0 and all_calibrates(undersample(scan, how)):
+            return how.model_copy(update={"holdout": 0.0})
+        return how
 
 
 def with_something_hidden(targets: Dataset) -> Dataset:

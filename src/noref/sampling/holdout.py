@@ -30,6 +30,11 @@ def calibrated(scan: Scan) -> Tensor:
     return acs_mask(scan.mask) if scan.trajectory is None else torch.zeros_like(scan.mask)
 
 
+def all_calibrates(scan: Scan) -> bool:
+    """Whether Ω has no samples outside its calibration region: of such a scan nothing can be held out."""
+    return not bool((scan.mask & ~calibrated(scan)).any())
+
+
 def hold_out(scan: Scan, share: float, seed: int) -> Scan:
     """The scan with Γ: a share of Ω outside the ACS, in the acquisition's own unit, fixed for life.
 

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ class Answer:
                 others.setdefault((number, kind), []).append(one)
             elif first is not one:
                 series[number].append(one)
-        behind = enumerate(others.values(), max(series, default=-1) + 1)
-        write_series(path, series | dict(behind), self.xml)
+        for number, some in enumerate(others.values(), max(series, default=-1) + 1):
+            series[number] = [_of_series(one, number) for one in some]
+        write_series(path, series, self.xml)
 
     def slices(self, path: Path) -> tuple[list[NDArray[Any]], list[Header], str]:
         """The images `(y, x)`, their headers, and what made them, for `noref.formats.write`.
@@ -73,6 +74,12 @@ class Answer:
         header = parse(self.xml) or MrdHeader()
         headers = [header_of(one, header) for one in self.images]
         return [one.data[0, 0] for one in self.images], headers, made_by(self.images[0])
+
+
+def _of_series(one: MrdImage, number: int) -> MrdImage:
+    head = one.head.copy()
+    head["image_series_index"] = number
+    return replace(one, head=head)
 
 
 def received(

@@ -22,7 +22,7 @@ test: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
 # Speed and memory beside the peers, see docs/speed.md; BENCH="--quick" for what got slower since the last
 # release, BENCH="--device cuda" on a GPU. The peers get an environment of their own; one that cannot be

@@ -28,11 +28,6 @@ from noref.losses import Objective
 from noref.methods import Joint, Subset
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 def refused(*overrides: str, recipe: str = "default") -> str:
     """The one line with which a configuration is refused."""
 

@@ -6,18 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from training.files import tiny
 
 import noref
 from noref.config import build_method, build_network, load_config, recipes
 from noref.methods import Joint, Method, Refinement, Split, Subset, Supervised
 from noref.scan import Role
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
 
 
 def test_the_recipes_are_there() -> None:

@@ -34,11 +34,6 @@ def slice_of(subject: int) -> str:
     return f"{pseudonym(f'subject{subject}')}/target{subject}/000"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path, Engine]:
     """A configuration, its model folder, and the engine as it is after training."""

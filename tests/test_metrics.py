@@ -18,12 +18,6 @@ from torch import Tensor
 from noref import metrics
 from noref.seeding import Key
 
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)  # a second thread's waiting would count as cost
-
-
 METRICS = (metrics.nmse, metrics.nmae, metrics.psnr, metrics.ssim, metrics.hfen1, metrics.hfen2)
 shapes = st.tuples(st.integers(1, 3), st.integers(7, 33), st.integers(7, 33))
 seeds = st.integers(0, 2**20)

@@ -7,7 +7,17 @@ from objects import acquired, ellipses, psnr
 from synthetic import image
 from torch import Tensor
 
-from noref.classical import ANY_SAMPLING, CLASSICAL, CGSense, Wavelet, ZeroFilled, choose, fit, reconstruct
+from noref.classical import (
+    ANY_SAMPLING,
+    CLASSICAL,
+    CGSense,
+    Classical,
+    Wavelet,
+    ZeroFilled,
+    choose,
+    fit,
+    reconstruct,
+)
 from noref.classical.selection import best_of, kspace_errors, splits
 from noref.data.part import AsTheyCome
 from noref.data.prepare import Preparation
@@ -42,19 +52,25 @@ def test_the_order_of_the_methods():
 @pytest.mark.parametrize("name", ANY_SAMPLING)
 @pytest.mark.parametrize(("shape", "coils", "sets"), [((45, 39), 4, 1), ((36, 33), 1, 1), ((40, 32), 6, 2)])
 def test_any_scan_is_reconstructed_and_always_the_same_way(name, shape, coils, sets):
-    scan = acquired(image(shape, sets), coils, acceleration=2)
-    first = reconstruct(CLASSICAL[name], scan)
+    scan, method = acquired(image(shape, sets), coils, acceleration=2), of_few(name)
+    first = reconstruct(method, scan)
     assert first.shape == (sets, *shape)
     assert first.dtype == torch.complex64
     assert bool(first.isfinite().all())
-    assert torch.equal(first, reconstruct(CLASSICAL[name], scan))
+    assert torch.equal(first, reconstruct(method, scan))
+
+
+def of_few(name: str) -> Classical:
+    """The method with three of its strengths to choose from."""
+    method = CLASSICAL[name]
+    return replace(method, strengths=method.strengths[2:5]) if method.strengths else method
 
 
 @pytest.mark.parametrize("name", ANY_SAMPLING)
 def test_nothing_outside_the_mask_is_read(name):
     scan = acquired(ellipses((48, 36)))
     poisoned = replace(scan, kspace=torch.where(scan.mask, scan.kspace, torch.nan), reference=None)
-    assert torch.equal(reconstruct(CLASSICAL[name], poisoned), reconstruct(CLASSICAL[name], scan))
+    assert torch.equal(reconstruct(of_few(name), poisoned), reconstruct(of_few(name), scan))
 
 
 def test_candidates_are_made_without_the_held_out_samples():

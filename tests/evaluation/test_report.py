@@ -304,7 +304,7 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(NorefError, match=r"report\.html: cannot be written"):
         write_report(tmp_path / "report.html", report(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 @pytest.mark.parametrize(

@@ -170,8 +170,8 @@ def measure(case: str, side: str) -> dict[str, dict[str, float | None]]:
         for method in METHODS:
             made = {
                 "noref": lambda: by_noref(scan, method),  # noqa: B023 - called at once
-                "bart": lambda: by_bart(scan, method, Path(folder)),  # noqa: B023
-                "sigpy": lambda: by_sigpy(scan, method),  # noqa: B023
+                "bart": lambda: by_bart(scan, method, Path(folder)),  # noqa: B023 - called at once
+                "sigpy": lambda: by_sigpy(scan, method),  # noqa: B023 - called at once
             }[side]()
             print(case, side, method, made, flush=True)
             found[method] = asdict(made)

@@ -97,3 +97,10 @@ def same_stores(one: Path, other: Path) -> bool:
     """Whether two stores hold the same files and the same scans."""
     pairs = zip(Store(one), Store(other), strict=True)
     return tree(one) == tree(other) and all(same(a, b) for a, b in pairs)
+
+
+def simulated(folder: Path, *settings: str, slices: int) -> Path:
+    """The folder with three simulated subjects, the same ones whatever else is asked of them."""
+    size = ["--scans", "3", "--slices", str(slices), "--coils", "4", "--matrix", "48", "--seed", "3"]
+    done("simulate", folder, *size, *settings)
+    return folder

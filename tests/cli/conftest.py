@@ -5,25 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command import TINY, done
-
-SCANS = ["--coils", "4", "--matrix", "48", "--seed", "3"]
+from command import TINY, done, simulated
 
 
 @pytest.fixture(scope="session")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three fully sampled subjects of two slices each."""
-    folder = tmp_path_factory.mktemp("simulated") / "full"
-    done("simulate", folder, "--scans", "3", "--slices", "2", *SCANS)
-    return folder
+    return simulated(tmp_path_factory.mktemp("simulated") / "full", slices=2)
 
 
 @pytest.fixture(scope="session")
 def undersampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same subjects, of whom no more than every second line was ever measured."""
-    folder = tmp_path_factory.mktemp("simulated") / "undersampled"
-    done("simulate", folder, "--scans", "3", "--slices", "2", "--acceleration", "2", *SCANS)
-    return folder
+    return simulated(tmp_path_factory.mktemp("simulated") / "undersampled", "--acceleration", "2", slices=2)
 
 
 @pytest.fixture(scope="session")

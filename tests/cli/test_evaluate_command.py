@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from command import TINY, done, refused, tree
+from command import TINY, done, refused, simulated, tree
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -26,7 +26,6 @@ from noref.scan import Header
 from noref.seeding import Key
 
 CLASSICAL = ["zero-filled", "cg-sense", "tv", "wavelet"]
-SCANS = ["--coils", "4", "--matrix", "48", "--seed", "3"]
 SAMPLING = ["mask=lines", "acceleration=2", "acs=12", "seed=3"]
 
 
@@ -62,17 +61,13 @@ def by_scikit_image(truth: NDArray[np.float32], image: NDArray[np.float32]) -> d
 @pytest.fixture(scope="module")
 def one_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three fully sampled subjects of a slice each: every classical method chooses for all of them."""
-    folder = tmp_path_factory.mktemp("simulated") / "full"
-    done("simulate", folder, "--scans", "3", "--slices", "1", *SCANS)
-    return folder
+    return simulated(tmp_path_factory.mktemp("simulated") / "full", slices=1)
 
 
 @pytest.fixture(scope="module")
 def one_each_undersampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same subjects, of whom no more than every second line was ever measured."""
-    folder = tmp_path_factory.mktemp("simulated") / "undersampled"
-    done("simulate", folder, "--scans", "3", "--slices", "1", "--acceleration", "2", *SCANS)
-    return folder
+    return simulated(tmp_path_factory.mktemp("simulated") / "undersampled", "--acceleration", "2", slices=1)
 
 
 @pytest.fixture(scope="module")

@@ -97,14 +97,24 @@ def created(path: Path, content: bytes) -> bool:
     return True
 
 
-def check_free(folder: Path) -> None:
+def check_free(folder: Path, *, begun: bool = False) -> None:
     """Refuses to write a folder where there is anything but an empty one, or where nothing may be written.
+
+    Args:
+        folder: that is to be written.
+        begun: allow files under temporary names, of other processes that are about to write there too.
 
     Raises:
         NorefError: naming it.
     """
     _check_reachable(folder, folder.absolute())
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        names = [folder.name]
+    if any(not (begun and is_temporary(name)) for name in names):
         raise NorefError(f"{folder}: already holds files; name a new folder, or empty this one")
 
 

@@ -133,6 +133,22 @@ def test_several_begin_the_same_store(place: str) -> None:
         assert len(set(pool.map(begin, range(4)))) == 1
 
 
+def test_none_is_in_the_way_of_another_that_begins(tmp_path: Path) -> None:
+    made, before = of_two_volumes(), sys.getswitchinterval()
+
+    def begin(path: Path) -> str:
+        return begin_store(storage_at(path), made.how, made.role, made.ids)
+
+    # So short that threads meet in each other's midst, as processes do.
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for number in range(30):
+                assert len(set(pool.map(begin, [tmp_path / f"{number}"] * 8))) == 1
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_one_of_which_nothing_is_there_is_begun_anew(place: str) -> None:
     made = of_two_volumes()
     other = Preparation(seed=7)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from noref.data.record import ALIGNED, put
 from noref.data.storage import OBJECTS, Place, Put, Storage
-from noref.files import check_free, created, is_temporary, sweep, whole
+from noref.files import check_free, created, sweep, whole
 from noref.scan import Scan
 
 
@@ -63,8 +63,7 @@ class Folder(Storage):
 
     def check_free(self) -> None:
         """Refuses a folder that holds anything but files under temporary names."""
-        if not self.folder.is_dir() or not all(map(is_temporary, self.listed(""))):
-            check_free(self.folder)
+        check_free(self.folder, begun=True)
 
     def sweep(self) -> None:
         """Removes files under temporary names of processes that are gone."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+import twix_files
 from mrd_files import CALIBRATION, NOISE, kspace, lines, readout, space, write, xml
 
 from noref import formats
@@ -92,6 +93,21 @@ def test_a_calibration_scan_comes_from_a_file_of_its_own(tmp_path: Path, flags: 
         assert scan.calibration is not None
         assert torch.equal(scan.calibration, centre(50))
         assert torch.equal(scan.kspace, formats.read(a)[0].kspace)
+
+
+@pytest.mark.parametrize(("first", "mine"), [(0, 4), (2, 2)], ids=["numbered as the image", "by itself"])
+@pytest.mark.parametrize("flags", [(), ("PATREFSCAN",)], ids=["lines of an image", "calibration lines alone"])
+def test_so_it_does_for_siemens(tmp_path: Path, flags: tuple[str, ...], first: int, mine: int) -> None:
+    acquired, own, told = kspace(2, 8, 12), kspace(2, 8, 12, seed=4), twix_files.protocol()
+    lines_ = twix_files.lines(own[:, first:], *flags, rows=range(2 - first, 7 - first), centre_line=mine)
+    a = twix_files.write(tmp_path / "a.dat", ("gre", told, twix_files.lines(acquired, rows=range(0, 8, 2))))
+    b = twix_files.write(tmp_path / "b.dat", ("gre", told, lines_))
+    (scan,) = formats.read(a, calibration=b)
+    assert torch.equal(scan.calibration, torch.from_numpy(own[:, 2:7]))
+    assert torch.equal(scan.kspace, formats.read(a)[0].kspace)
+    if flags:
+        with pytest.raises(NorefError, match=r"b\.dat: holds no image data"):
+            formats.read(b)
 
 
 def test_slices_are_told_by_their_places_and_else_by_their_numbers(tmp_path: Path) -> None:

@@ -193,6 +193,8 @@ def _read_calibration(path: Path, axes: str | None, key: str | None) -> Slices:
         return mrd2.Mrd2Slices(path, acquired="all", calibrating=True)
     if h5py.is_hdf5(path) and not (axes or key) and ismrmrd.is_ismrmrd(path):
         return ismrmrd.IsmrmrdSlices(path, acquired="all", calibrating=True)
+    if path.is_file() and not axes and _begins(path, twix.is_twix):
+        return twix.TwixSlices(path, measurement=key, calibrating=True)
     return read(path, axes=axes, key=key, acquired="all")
 
 

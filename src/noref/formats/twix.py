@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from noref.formats.base import damaged
 from noref.formats.mrd_frames import frames
 from noref.formats.mrd_measurement import Measurement, with_noise
 from noref.formats.mrd_readouts import Values
-from noref.formats.mrd_scans import Averages, MeasuredSlices
+from noref.formats.mrd_scans import Averages, MeasuredSlices, imaging
 from noref.formats.twix_blocks import (
     Blocks,
     Part,
@@ -58,6 +58,7 @@ class TwixSlices(MeasuredSlices):
         role: what the scans are to the training.
         averages: see `MeasuredSlices`.
         measurement: the name of the protocol that it ran; the last measurement with an image if None.
+        calibrating: see `MeasuredSlices`.
 
     Raises:
         NorefError: if twixtools is not installed, the file is damaged, holds no image or no measurement of
@@ -73,9 +74,13 @@ class TwixSlices(MeasuredSlices):
         role: Role = Role.TARGET,
         averages: Averages = "mean",
         measurement: str | None = None,
+        calibrating: bool = False,
     ) -> None:
         found = _parts(path)
-        numbers = [i for i, one in enumerate(found) if frames(one.measurement.table, one.measurement.header)]
+        numbers = _with_image(found)
+        if calibrating and not numbers:
+            found = [replace(one, measurement=imaging(one.measurement)) for one in found]
+            numbers = _with_image(found)
         if not numbers:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
         names = [found[i].measurement.group for i in numbers]
@@ -114,6 +119,11 @@ def _parts(path: Path) -> list[_Part]:
     _check_installed(path)
     with path.open("rb") as file:
         return [_read(path, file, part) for part in parts_of(path, file)]
+
+
+def _with_image(found: list[_Part]) -> list[int]:
+    measurements = [part.measurement for part in found]
+    return [i for i, one in enumerate(measurements) if frames(one.table, one.header)]
 
 
 def _check_installed(path: Path) -> None:

@@ -185,10 +185,14 @@ def _cut(path: Path) -> NorefError:
 
 
 def centre_of(blocks: Blocks) -> tuple[int, int]:
-    """Line and partition at the centre of k-space that lines of the image tell, the largest; 0 if untold."""
+    """Line and partition at the centre of k-space that lines of the image tell, the largest; 0 if untold.
+
+    Where there are none, calibration lines tell it.
+    """
     flags = _flags(blocks)
+    lines = flags & (NO_IMAGE | Flag.NOISE) == 0
     alone = (flags & Flag.CALIBRATION != 0) & (flags & Flag.CALIBRATION_AND_IMAGING == 0)
-    lines = blocks.heads[~alone & (flags & (NO_IMAGE | Flag.NOISE) == 0)]
+    lines = blocks.heads[lines & ~alone if (lines & ~alone).any() else lines]
     return int(lines["CenterLin"].max(initial=0)), int(lines["CenterPar"].max(initial=0))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -115,6 +116,14 @@ def test_several_inputs_land_in_a_folder(undersampled: Path, tmp_path: Path) -> 
     assert tree(out) == sorted([*(f"{name}.nii.gz" for name in names), "brain-0001.png"])
 
 
+def test_inputs_of_one_name_land_in_folders_like_their_own(scan: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        shutil.copy(scan, tmp_path / "in" / folder / "scan.h5")
+    told = done("reconstruct", "zero-filled", tmp_path / "in", "-o", tmp_path / "out", "--suffix", ".png")
+    assert told.out.splitlines() == [str(tmp_path / "out" / folder / "scan.png") for folder in ("a", "b")]
+
+
 def test_full_scans_are_undersampled_only_when_asked(full: Path, scan: Path, tmp_path: Path) -> None:
     sampling = ["mask=lines", "acceleration=2", "acs=12", "seed=3"]
     done("reconstruct", "zero-filled", scan, "-o", tmp_path / "prospective.npy")
@@ -133,8 +142,13 @@ def test_an_equals_sign_in_a_path_is_no_setting(scan: Path, tmp_path: Path) -> N
 
 
 def test_outputs_that_cannot_be_are_refused_before_any_work(undersampled: Path, tmp_path: Path) -> None:
-    one, copy = undersampled / "brain-0001.h5", tmp_path / "brain-0001.h5"
-    copy.write_bytes(one.read_bytes())
+    one, copy, other = (
+        undersampled / "brain-0001.h5",
+        tmp_path / "brain-0001.h5",
+        tmp_path / "brain-0001.hdf5",
+    )
+    for path in (copy, other):
+        path.write_bytes(one.read_bytes())
     for arguments, complaint in (
         (
             [one, "-o", tmp_path / "x.tif"],
@@ -142,12 +156,12 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(undersampled: Path, 
         ),
         ([one, "-o", tmp_path, "--suffix", "tif"], "--suffix: 'tif' is unknown; there are .h5"),
         ([undersampled, "-o", tmp_path / "x.npy"], "x.npy: one file for 3 inputs; name a folder"),
-        ([one, copy, "-o", tmp_path / "out"], "two inputs have the same name"),
+        ([other, copy, "-o", tmp_path / "out"], "two inputs in one folder have the same name"),
         ([copy, "-o", copy], f"{copy}: is an input; choose another --output"),
-        ([tmp_path, "-o", tmp_path, "--suffix", ".h5"], f"{copy}: is an input; choose another --output"),
+        ([copy, "-o", tmp_path, "--suffix", ".h5"], f"{copy}: is an input; choose another --output"),
     ):
         assert complaint in refused("reconstruct", "zero-filled", *arguments)
-    assert tree(tmp_path) == ["brain-0001.h5"]
+    assert tree(tmp_path) == ["brain-0001.h5", "brain-0001.hdf5"]
     assert copy.read_bytes() == one.read_bytes()
 
 

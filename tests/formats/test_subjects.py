@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+import numpy as np
+import pytest
+import torch
 from mrd_files import kspace, lines, space, write, xml
 
 from noref import formats
-from noref.formats import fastmri
+from noref.data.files import open_scans
+from noref.errors import NorefError
+from noref.formats import Beside, Reading, fastmri
 from noref.formats.base import pseudonym
 from noref.scan import Scan
 
@@ -52,3 +57,40 @@ def test_simulated_subjects_keep_the_names_that_they_were_given(tmp_path: Path) 
     with h5py.File(path, "a") as file:
         file.attrs["raw"] = False
     assert formats.read(path)[0].subject == "brain-0001"
+
+
+@pytest.mark.parametrize(
+    ("above", "first", "second"),
+    [
+        (1, "rest/cine/000", "rest/cine/001"),
+        (2, "P001/rest.cine/000", "P001/rest.cine/001"),
+        (3, "study/P001.rest.cine/000", "study/P001.rest.cine/001"),
+    ],
+)
+def test_a_folder_may_name_the_subject(tmp_path: Path, above: int, first: str, second: str) -> None:
+    folder = tmp_path / "study" / "P001" / "rest"
+    folder.mkdir(parents=True)
+    np.save(folder / "cine.npy", np.stack([kspace(2, 8, 12, seed=s) for s in range(2)]))
+    how = {"axes": "slice,coils,ky,kx"}
+    plain, named = (formats.read(folder / "cine.npy", subject_folder=n, **how) for n in (0, above))
+    assert named.ids == tuple(scan.id for scan in named) == (first, second)
+    for mine, theirs in zip(named, plain, strict=True):
+        assert torch.equal(mine.kspace, theirs.kspace)
+    with pytest.raises(NorefError, match=r"cine\.npy: subject_folder=99, but only \d+ folders lie above"):
+        formats.read(folder / "cine.npy", subject_folder=99, **how)
+
+
+def test_files_of_one_name_are_scans_of_the_folders_they_are_in(tmp_path: Path) -> None:
+    for folder in ("P001", "P002"):
+        (tmp_path / folder).mkdir()
+        ismrmrd_of(tmp_path / folder / "scan.h5", "")
+        own = lines(kspace(2, 8, 12, seed=int(folder[-1])), rows=range(2, 7))
+        write(tmp_path / folder / "scan_cal.h5", own, xml(space((12, 8, 1), limits=(0, 7, 4))))
+    calibration = Beside(path=str(tmp_path / "**" / "*_cal.h5"))
+    with pytest.raises(NorefError, match="hold the same scan scan/scan/000; say subject_folder=1"):
+        open_scans(str(tmp_path), Reading(calibration=calibration))
+    found = open_scans(str(tmp_path), Reading(calibration=calibration, subject_folder=1))
+    assert found.ids == ("P001/scan/000", "P002/scan/000")
+    for number, scan in enumerate(found):
+        own = torch.from_numpy(kspace(2, 8, 12, seed=number + 1)[:, 2:7])
+        assert torch.equal(scan.calibration, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,12 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     series = output.suffix == dicom.SUFFIX and len(files) == 1
     if (output.is_dir() and not series) or not output.suffix or (len(files) > 1 and not known):
         paths = [output / f"{formats.name_of(file)}{suffix}" for file in files]
+        if len(set(paths)) < len(paths):
+            # As the inputs lie below the folder that they have in common.
+            folders = [file.absolute().parent for file in files]
+            top = os.path.commonpath(folders)
+            below = [output / folder.relative_to(top) for folder in folders]
+            paths = [folder / path.name for folder, path in zip(below, paths, strict=True)]
     elif not known:
         raise NorefError(f"{output}: noref writes images as {', '.join(formats.SUFFIXES)}; or name a folder")
     elif len(files) > 1:
@@ -88,7 +95,9 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     else:
         paths = [output]
     if len(set(paths)) < len(paths):
-        raise NorefError(f"{output}: two inputs have the same name; reconstruct them one at a time")
+        raise NorefError(
+            f"{output}: two inputs in one folder have the same name; reconstruct them one at a time"
+        )
     # BART's pairs go by either name, or by neither suffix.
     pairs = [file.with_suffix(".cfl") for file in files if file.suffix in ("", ".hdr")]
     over = {path.resolve() for path in paths} & {file.resolve() for file in (*files, *pairs)}

@@ -110,7 +110,10 @@ class Scans(OnDemand):
         scan, times = max(Counter(self.ids).items(), key=lambda item: item[1], default=("", 0))
         if times > 1:
             files = [str(part.path) for part, index in self._places if part.ids[index] == scan]
-            raise NorefError(f"{' and '.join(files)}: hold the same scan {scan}; rename one, or leave it out")
+            raise NorefError(
+                f"{' and '.join(files)}: hold the same scan {scan}; say subject_folder=1 if each lies in the "
+                "folder of its subject, else rename one, or leave it out"
+            )
 
     def one_of_each_grid(self) -> dict[bool, str]:
         """The id of one slice on the Cartesian grid (False), and of one off it, as far as files tell."""

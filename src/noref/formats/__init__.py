@@ -39,6 +39,7 @@ from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_scans import Averages
 from noref.formats.noise_files import noise_of
 from noref.formats.reading import Beside, Reading
+from noref.formats.subject_folder import InSubjectFolder
 from noref.formats.trajectory import OffGrid
 from noref.scan import Header, Role
 
@@ -87,6 +88,7 @@ def read(
     acquired: Acquired = "header",
     noise: Path | str | Companions[Measurement] | None = None,
     calibration: Path | str | Companions[Slices] | None = None,
+    subject_folder: int = 0,
 ) -> Slices:
     """The slices of a file, each read when it is asked for.
 
@@ -119,6 +121,8 @@ def read(
         noise: a file of noise scans, or several, of which the one that belongs to the file is taken; instead
             of those in the file. Arrays have the axes of the image's.
         calibration: a file of calibration scans likewise.
+        subject_folder: how many folders above the file the one is that is called like its subject; the
+            patient of the file, or else the file's name, is the subject if 0.
 
     Raises:
         NorefError: if the file is missing, damaged or of no known format, or does not hold what was asked
@@ -131,7 +135,9 @@ def read(
     slices = _read(path, axes, key, domain, role, mask_key, averages, acquired, on_grid=on_grid)
     if noise is not None or calibration is not None:
         slices = _accompanied(slices, noise, calibration, axes)
-    return slices if trajectory is None else OffGrid(slices, trajectory, matrix, readout_oversampling)
+    if trajectory is not None:
+        slices = OffGrid(slices, trajectory, matrix, readout_oversampling)
+    return InSubjectFolder(slices, subject_folder) if subject_folder else slices
 
 
 def read_as(

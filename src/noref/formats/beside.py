@@ -47,6 +47,8 @@ class Companions(Generic[T]):
     def of(self, images: Slices) -> tuple[Path, T]:
         """The one that belongs to a file of images: the only one, or else that of its name or its patient.
 
+        Of several of its name, the one in its folder.
+
         Raises:
             NorefError: if there is none, several could be meant, or it is of another patient.
         """
@@ -56,6 +58,8 @@ class Companions(Generic[T]):
             alike = list(self.files)
         elif not alike:
             alike = [one for one in self.files if self._subject(one) == pseudonym(whose)]
+        elif len(alike) > 1:
+            alike = [one for one in alike if one.parent.samefile(images.path.parent)]
         if len(alike) != 1:
             found = "none" if not alike else " and ".join(path.name for path in alike)
             raise NorefError(

@@ -60,6 +60,7 @@ class Reading(BaseModel):
             measured where its header tells an acceleration and no line is empty.
         noise: noise scans in files of their own.
         calibration: calibration scans in files of their own.
+        subject_folder: how many folders above a file the one is that is called like its subject; 0 for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,6 +76,7 @@ class Reading(BaseModel):
     acquired: Acquired = "header"
     noise: Beside | None = None
     calibration: Beside | None = None
+    subject_folder: int = Field(default=0, ge=0)
 
     @field_validator("domain", mode="before")
     @classmethod

@@ -27,7 +27,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "brain_siat").mkdir()
     for scan in range(1, 7):
         head = np.kron(phantom("brain", (135, 128), Key(scan, "head", "phantom")).numpy(), np.ones((2, 2)))
-        slices = np.stack([np.roll(head, shift, axis=1) for shift in range(0, 32, 8)])
+        slices = np.stack([np.roll(head, shift, axis=1) for shift in (0, 16)])
         np.save(folder / "brain_siat" / f"siat_scan{scan}_test.npy", slices.astype(np.complex64))
     return folder
 
@@ -68,7 +68,7 @@ def test_an_experiment_is_trained_scored_and_reported(
         assert said in text
     numbers = json.loads((tmp_path / "numbers" / "brain-8x.json").read_text())
     assert [method["name"] for method in numbers["methods"]] == [*EXPERIMENTS["brain"].classical, *ROWS]
-    assert len(numbers["methods"][-1]["subjects"]) == 4
+    assert len(numbers["methods"][-1]["subjects"]) == 2
     assert numbers["descriptive"]
     assert numbers["commands"] == ["noref " + " ".join([*words, "--results", str(tmp_path / "numbers")])]
     columns = {column["name"]: column["cells"] for column in numbers["columns"]}
@@ -98,7 +98,7 @@ def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:
     assert refused(*given, "--row", "idl").endswith("--row: 'idl' is unknown; did you mean 'idr'?")
     assert "no run is of that" in refused(*given, "--seed", "7")
     odd = command(scans, tmp_path / "odd")
-    assert "21 steps are not whole epochs of 4" in refused(*odd, "--steps", "21")
+    assert "21 steps are not whole epochs of 2" in refused(*odd, "--steps", "21")
     missing = ["benchmark", "brain", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "new")]
     assert refused(*missing).endswith(
         "brain_siat: there must be one siat_scan1_*.npy; give --data the folder that holds the scans of the "

@@ -58,8 +58,9 @@ class Header:
         set: number of the set of another preparation, such as a flow encoding.
         whitened_by: where the noise was found that the scan was whitened by: `noise scans`, or the region of
             k-space; empty if it was not.
-        frame: number of this frame of a dynamic scan among those of its slice, and how many these are; their
-            numbers as slices follow each other.
+        frame: number of this frame of a dynamic scan among those of its slice, and how many these are.
+        frame_part: the part between dots of the scan's name that tells frames apart, such as `phase3`; empty
+            where their numbers as slices do, and follow each other.
     """
 
     crop: tuple[int, int] | None = None
@@ -83,6 +84,7 @@ class Header:
     set: int = 0
     whitened_by: str = ""
     frame: tuple[int, int] | None = None
+    frame_part: str = ""
 
 
 @dataclass(frozen=True)

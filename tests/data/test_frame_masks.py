@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import mrd_files
 import numpy as np
 import pytest
 import scipy.io
@@ -16,7 +19,7 @@ from noref.data.prepare import Preparation, undersample
 from noref.errors import NorefError
 from noref.sampling.frames import frame_masks
 from noref.sampling.masks import acquisition_mask
-from noref.scan import Role
+from noref.scan import Role, Scan
 from noref.seeding import Key
 
 FRAMES, SLICES, COILS, SIZE = 4, 2, 2, 16
@@ -76,6 +79,35 @@ def test_cmrxrecons_frames_are_such_frames(tmp_path: Path) -> None:
     scans = api.dataset(how.model_copy(update={"maps": "acs"}), Role.PROXY)
     lines = [undersample(scan, how).mask[:, 0] for scan in scans.slices]
     assert torch.stack(lines[:FRAMES]).sum(0).tolist() == [1] * SIZE
+
+
+@pytest.mark.parametrize("counter", ["phase", "repetition"])
+@pytest.mark.parametrize("subject_folder", [0, 1])
+def test_so_are_phases_or_repetitions_of_measurements(
+    tmp_path: Path, counter: str, subject_folder: int
+) -> None:
+    """Of two slices and contrasts; what was acquired when is another order than that of the frames."""
+    numbers = itertools.product(reversed(range(SLICES)), (0, 1), reversed(range(FRAMES)))
+    made = [
+        one
+        for slice_, contrast, frame in numbers
+        for one in mrd_files.lines(full()[slice_, frame], slice=slice_, contrast=contrast, **{counter: frame})
+    ]
+    space = mrd_files.space((SIZE, SIZE, 1), limits=(0, SIZE - 1, SIZE // 2))
+    path = mrd_files.write(tmp_path / "cine.h5", made, mrd_files.xml(space))
+    how = Source(path=str(path), mask="kt-lines", acceleration=4, acs=0, subject_folder=subject_folder)
+    drawn: dict[str, list[Scan]] = {}
+    for scan in api.slices(how):
+        place = re.sub(rf"\.{counter}\d", "", scan.id)
+        assert scan.header.frame == (getattr(scan.header, counter), FRAMES)
+        drawn.setdefault(place, []).append(undersample(scan, how))
+    assert len(drawn) == SLICES * 2
+    for place, scans in drawn.items():
+        masks = torch.stack([scan.mask[:, 0] for scan in scans])
+        assert masks.sum(0).tolist() == [1] * SIZE
+        expected = frame_masks("kt-lines", FRAMES, (SIZE, SIZE), 4, 0, Key(how.seed, place, "mask"))
+        order = [scan.header.frame[0] for scan in scans if scan.header.frame]
+        assert torch.equal(masks, expected[order][..., 0])
 
 
 def test_what_has_no_frames_is_one_line(dynamic: str) -> None:

@@ -136,16 +136,23 @@ def _frame_mask(scan: Scan, how: Preparation, epoch: int | None) -> Tensor:
     """The mask of one frame, drawn with those of all frames of its slice."""
     if scan.header.frame is None:
         raise NorefError(
-            f"{scan.id}: mask {how.mask} is for frames of a dynamic scan, and none are told; name their "
-            "axis, as in axes=frame,coils,ky,kx, or use mask=lines"
+            f"{scan.id}: mask {how.mask} is for frames of a dynamic scan, and none are told; of arrays name "
+            "their axis, as in axes=frame,coils,ky,kx, or use mask=lines"
         )
     if how.partial_fourier < 1:
         raise NorefError(f"mask {how.mask}: is not for partial Fourier; leave out partial_fourier")
     number, count = scan.header.frame
-    volume, index = scan.id.rsplit("/", 1)
     redrawn = epoch if how.redraw and scan.role is Role.PROXY else None
-    key = Key(how.seed, f"{volume}/{int(index) - number:03d}", "mask", redrawn)
+    key = Key(how.seed, _of_all_frames(scan, number), "mask", redrawn)
     return frame_masks(how.mask, count, scan.shape, how.acceleration, _acs(scan, how), key)[number]
+
+
+def _of_all_frames(scan: Scan, number: int) -> str:
+    """What the id has in common with those of the slice's other frames, or that of the first one."""
+    volume, index = scan.id.rsplit("/", 1)
+    if not scan.header.frame_part:
+        return f"{volume}/{int(index) - number:03d}"
+    return f"{'.'.join(part for part in volume.split('.') if part != scan.header.frame_part)}/{index}"
 
 
 def _acs(scan: Scan, how: Preparation) -> float:

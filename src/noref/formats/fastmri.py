@@ -288,7 +288,7 @@ def _check_same(path: Path, first: Scan, scan: Scan) -> None:
     def shared(scan: Scan) -> tuple[object, ...]:
         absent = [value is None for value in (scan.clean, scan.maps, scan.rss, scan.header.position)]
         sets = None if scan.maps is None else scan.maps.shape
-        header = with_counters(replace(scan.header, position=None, frame=None), {})
+        header = with_counters(replace(scan.header, position=None, frame=None, frame_part=""), {})
         return scan.subject, scan.kspace.shape, sets, scan.raw, header, *absent
 
     same_padding = torch.equal(padding_of(first), padding_of(scan))

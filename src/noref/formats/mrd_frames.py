@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from noref.formats.mrd_readouts import NO_IMAGE, Flag, Table, flagged
 
 SCANS = ("encoding_space_ref", "contrast", "phase", "repetition", "set")
 """What tells scans of a measurement apart; segments are parts of one."""
+
+IN_TIME = ("phase", "repetition")
+"""Those of which a dynamic scan has many; the first that differs counts."""
 
 Numbers = NDArray[np.intp]
 
@@ -143,6 +146,28 @@ def frames(
         name = ".".join(f"{names[i].removesuffix('_space_ref')}{key[i]}" for i in told)
         found.append(Frame(tuple(key.tolist()), name, slice_, imaging, calibration))
     return found
+
+
+def in_time(found: Sequence[Frame]) -> list[tuple[str, int, int]]:
+    """Of each frame: the part of its name that tells it from others of its slice, its number, their count.
+
+    What differs in time are cardiac phases, or else repetitions; the part is empty where nothing does.
+    """
+    at = next((SCANS.index(name) for name in IN_TIME if _differ(found, SCANS.index(name))), None)
+    if at is None:
+        return [("", 0, 1)] * len(found)
+    same: dict[tuple[int, ...], list[int]] = {}
+    for frame in found:
+        same.setdefault((*frame.key[:at], *frame.key[at + 1 :]), []).append(frame.key[at])
+    told = []
+    for frame in found:
+        numbers = sorted(same[(*frame.key[:at], *frame.key[at + 1 :])])
+        told.append((f"{SCANS[at]}{frame.key[at]}", numbers.index(frame.key[at]), len(numbers)))
+    return told
+
+
+def _differ(found: Sequence[Frame], at: int) -> bool:
+    return len({frame.key[at] for frame in found}) > 1
 
 
 def _collide(table: Table, imaging: Numbers, own: Numbers) -> bool:

@@ -21,7 +21,7 @@ from noref.formats.base import Slices, scan_id, to_kspace
 from noref.formats.filled import Acquired, acquired_lines, offset_of, without_filled
 from noref.formats.mrd_checks import check_calibrated, check_centre, check_limits, check_place
 from noref.formats.mrd_epi import evenly_sampled, lines_of
-from noref.formats.mrd_frames import Frame, frames
+from noref.formats.mrd_frames import Frame, frames, in_time
 from noref.formats.mrd_geometry import (
     clinical,
     clinical_plane,
@@ -86,10 +86,11 @@ class MeasuredSlices(Slices):
         several = sum(bool(own) for *_, own in found) > 1
         self._frames: list[tuple[Measurement, Measurement | None, Frame, int | None]] = []
         self._acquired: Acquired = acquired
+        self._in_time: list[tuple[str, int, int]] = []
         ids = []
         for one, noise, own in found:
             slabs = len({frame.slice for frame in own}) > 1
-            for frame in own:
+            for frame, time in zip(own, in_time(own), strict=True):
                 check(path, one, noise, frame)
                 group = one.group.replace("/", ".") if several else ""
                 subject, volume = one.header.subject or path.stem, is_volume(one.table, frame)
@@ -106,6 +107,7 @@ class MeasuredSlices(Slices):
                 planes = range(planes_of(path, one, frame)) if volume else [None]
                 for plane in planes:
                     self._frames.append((one, noise, frame, plane))
+                    self._in_time.append(time)
                     ids.append(scan_id(subject, scan, frame.slice if plane is None else plane))
         if not ids:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")
@@ -129,6 +131,13 @@ class MeasuredSlices(Slices):
         return clinical_plane(space, (ky, partitions(self.path, own, space)[1]))
 
     def _read(self, index: int) -> Scan:
+        scan, (part, number, count) = self._alone(index), self._in_time[index]
+        if count == 1:
+            return scan
+        return replace(scan, header=replace(scan.header, frame=(number, count), frame_part=part))
+
+    def _alone(self, index: int) -> Scan:
+        """A slice, without what its file's others tell of it."""
         one, noise, frame, plane = self._frames[index]
         noise = self.noise_beside or noise
         name = self.ids[index]

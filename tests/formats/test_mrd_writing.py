@@ -130,8 +130,9 @@ def test_geometry_and_repetitions_are_kept(tmp_path: Path) -> None:
         assert mine.header.directions is not None
         assert one.header.directions is not None
         np.testing.assert_allclose(mine.header.directions, one.header.directions, atol=1e-6)
+        frame = {"repetition": repetition, "frame": (repetition, 2), "frame_part": f"repetition{repetition}"}
         assert replace(mine.header, position=None, directions=None) == replace(
-            one.header, position=None, directions=None, thickness=4.0, repetition=repetition
+            one.header, position=None, directions=None, thickness=4.0, **frame
         )
 
 

@@ -53,6 +53,9 @@ ROWS = {
 CORE = ("ssdu", "default", "idr", "supervised")
 """Three seeds; the others are a first look."""
 
+BEYOND = ("unet", "equivariant", "proxies-equivariant", "proxies-equivariant-twice", "supervised-twice")
+"""Of these, what is looked at where scans are sampled more densely, too."""
+
 
 def write(data: Path, output: Path, matrix: int) -> None:
     """Writes single-coil k-space of every slice, cropped to the matrix: `siatN/siatN-SLICE.h5`.
@@ -99,7 +102,7 @@ EXPERIMENT = Experiment(
     rows=ROWS,
     conditions={
         "8x": condition(8, 6, {row: 3 if row in CORE else 1 for row in ROWS}),
-        "4x": condition(4, 6, dict.fromkeys(CORE, 3) | {"unet": 1}),
+        "4x": condition(4, 6, dict.fromkeys(CORE, 3) | dict.fromkeys(BEYOND, 1)),
         **{f"8x-fold{test}": condition(8, test, dict.fromkeys(CORE, 1)) for test in siat.SCANS[:-1]},
     },
     classical=("zero-filled", "tv", "wavelet"),

@@ -333,7 +333,7 @@ def test_training_says_how_many_files_were_left_out(tmp_path: Path) -> None:
 def test_the_same_scan_twice_is_refused(data: Path) -> None:
     (data / "copies").mkdir()
     shutil.copy(data / "target1.h5", data / "copies")
-    with pytest.raises(NorefError, match=f"hold the same scan {slice_of(1)}; say subject_folder=1") as error:
+    with pytest.raises(NorefError, match=f"hold the same scan {slice_of(1)}; say subject_folder=N") as error:
         open_scans([str(data), str(data / "copies")])
     assert one_line(error).count("target1.h5") == 2
 

@@ -35,7 +35,8 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0, *, of: type[Datas
     """
     if is_store(source.path):
         store = open_store(source.path, source.subjects, source.chosen)
-        given = source.given()
+        # Which folder names subjects may be said of others beside it: these have their names.
+        given = [name for name in source.given() if name != "subject_folder"]
         if given:
             raise NorefError(f"{store.path}: its scans are prepared; leave out {', '.join(given)}")
         return PreparedDataset(store, source, source.role or name)
@@ -109,8 +110,14 @@ def _as_prepared(source: Source | None, others: Source | None = None) -> Source 
     """A source with what its store, or else others like it, were prepared with."""
     if source is None:
         return None
-    made = open_store(source.path).how if is_store(source.path) else others
-    return source if made is None else as_prepared(source, made)
+    if is_store(source.path):
+        store = open_store(source.path)
+        return as_prepared(source, store.how).model_copy(update={"subject_folder": store.subject_folder})
+    if others is None:
+        return source
+    said = "subject_folder" in source.model_fields_set
+    named = source.subject_folder if said else others.subject_folder
+    return as_prepared(source, others).model_copy(update={"subject_folder": named})
 
 
 def build_engine(config: Config) -> Engine:

@@ -60,5 +60,7 @@ def chosen(model: str) -> Reconstruction:
     names = (trained.config.network["name"], trained.config.method["name"])
     made = "network {} trained by {}".format(*names)
     # A file to reconstruct is what the scanner measured, however the training's scans were undersampled.
-    how = None if base is None else base.model_copy(update={"mask": "acquired", "holdout": 0.0})
+    # It may lie anywhere, and whose it is does not matter.
+    file = {"mask": "acquired", "holdout": 0.0, "subject_folder": 0}
+    how = None if base is None else base.model_copy(update=file)
     return Reconstruction(trained.reconstruct, how, made)

@@ -110,6 +110,18 @@ def test_so_it_does_for_siemens(tmp_path: Path, flags: tuple[str, ...], first: i
             formats.read(b)
 
 
+def test_a_measurement_of_reference_lines_is_named_beside_others(tmp_path: Path) -> None:
+    """And arrays' axes are not asked of it."""
+    own, told = kspace(2, 8, 12, seed=4), twix_files.protocol()
+    lines_ = twix_files.lines(own, "PATREFSCAN", rows=range(2, 7))
+    both = ("ref", told, lines_), ("gre", told, twix_files.lines(kspace(2, 8, 12)))
+    b = twix_files.write(tmp_path / "b.dat", *both)
+    np.save(tmp_path / "k.npy", kspace(2, 8, 12))
+    how = Reading(axes="coils,ky,kx", calibration=Beside(path=str(b), key="ref"))
+    (scan,) = open_scans(str(tmp_path / "k.npy"), how)
+    assert torch.equal(scan.calibration, torch.from_numpy(own[:, 2:7]))
+
+
 def test_slices_are_told_by_their_places_and_else_by_their_numbers(tmp_path: Path) -> None:
     a, b = image(tmp_path / "a.h5", slices=3), reference(tmp_path / "b.h5", order=(2, 0, 1))
     for s, scan in enumerate(formats.read(a, calibration=b)):

@@ -83,6 +83,16 @@ def shown(scan) -> np.ndarray:
     return ifft2c(scan.kspace)[0].numpy()
 
 
+def test_its_images_lie_in_the_first_folder_above_them(tmp_path: Path) -> None:
+    folder = series(tmp_path / "P001" / "mr")
+    for path in folder.glob("IM*"):
+        file = pydicom.dcmread(path)
+        file.PatientID = ""
+        file.save_as(path)
+    assert formats.read(folder, subject_folder=1).ids[0] == "mr/mr/000"
+    assert formats.read(folder, subject_folder=2).ids[0] == "P001/mr.mr/000"
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_folder_is_one_scan_in_the_order_of_space_and_time(tmp_path: Path, frames: int) -> None:
     scans = formats.read(series(tmp_path / "heart", 4, frames))

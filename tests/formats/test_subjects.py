@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -87,10 +88,44 @@ def test_files_of_one_name_are_scans_of_the_folders_they_are_in(tmp_path: Path) 
         own = lines(kspace(2, 8, 12, seed=int(folder[-1])), rows=range(2, 7))
         write(tmp_path / folder / "scan_cal.h5", own, xml(space((12, 8, 1), limits=(0, 7, 4))))
     calibration = Beside(path=str(tmp_path / "**" / "*_cal.h5"))
-    with pytest.raises(NorefError, match="hold the same scan scan/scan/000; say subject_folder=1"):
+    with pytest.raises(NorefError, match="hold the same scan scan/scan/000; say subject_folder=N"):
         open_scans(str(tmp_path), Reading(calibration=calibration))
     found = open_scans(str(tmp_path), Reading(calibration=calibration, subject_folder=1))
     assert found.ids == ("P001/scan/000", "P002/scan/000")
     for number, scan in enumerate(found):
         own = torch.from_numpy(kspace(2, 8, 12, seed=number + 1)[:, 2:7])
         assert torch.equal(scan.calibration, own)
+
+
+def test_a_patient_stays_the_subject_of_files_in_all_folders(tmp_path: Path) -> None:
+    for visit in ("first", "second"):
+        (tmp_path / visit).mkdir()
+        ismrmrd_of(tmp_path / visit / "scan.h5", PATIENT)
+    found = open_scans(str(tmp_path), Reading(subject_folder=1))
+    assert found.ids == tuple(f"{pseudonym(PATIENT)}/{visit}.scan/000" for visit in ("first", "second"))
+
+
+def test_folders_are_those_of_the_path_wherever_it_is_named_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("P001/inside", "P002"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("P001", "P002"):
+        ismrmrd_of(tmp_path / folder / "scan.h5", "")
+    monkeypatch.chdir(tmp_path / "P001" / "inside")
+    found = open_scans(["../scan.h5", "../../P002/scan.h5"], Reading(subject_folder=1))
+    assert found.ids == ("P001/scan/000", "P002/scan/000")
+
+
+def test_noise_and_calibration_of_another_subject_are_never_taken(tmp_path: Path) -> None:
+    for name in ("P001/cine", "P002/cine", "P001/cine_cal", "P001/t1_cal", "P002/t1_cal"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        ismrmrd_of(tmp_path / f"{name}.h5", "")
+    how = Reading(subject_folder=1, calibration=Beside(path=str(tmp_path / "*" / "*_cal.h5")))
+    with pytest.raises(NorefError, match=r"P002/cine\.h5: of 3 calibration scans none can be its own"):
+        open_scans(str(tmp_path), how)
+    shutil.move(tmp_path / "P002" / "t1_cal.h5", tmp_path / "P002" / "calibration.h5")
+    how = Reading(subject_folder=1, calibration=Beside(path=str(tmp_path / "*" / "*cal*.h5")))
+    first, second = open_scans(str(tmp_path), how).parts
+    assert first.format.endswith("calibration of cine_cal.h5")
+    assert second.format.endswith("calibration of calibration.h5")

@@ -54,6 +54,9 @@ Acquired = Annotated[
 
 Noise = Annotated[str | None, typer.Option(help="Noise scans in a file of their own.")]
 Calibration = Annotated[str | None, typer.Option(help="A calibration scan in a file of its own.")]
+SubjectFolder = Annotated[
+    int, typer.Option(min=0, help="Which folder above a file is called like its subject, 1 for its own.")
+]
 
 
 def inspect(
@@ -71,6 +74,7 @@ def inspect(
     acquired: Acquired = "header",
     noise: Noise = None,
     calibration: Calibration = None,
+    subject_folder: SubjectFolder = 0,
     picture: Annotated[
         Path | None, typer.Option(help="PNG to write: zero-filled image and mask, a row a file.")
     ] = None,
@@ -90,6 +94,7 @@ def inspect(
             "acquired": acquired,
             "noise": noise,
             "calibration": calibration,
+            "subject_folder": subject_folder,
         },
     )
     if picture is not None:

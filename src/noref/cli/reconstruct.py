@@ -83,11 +83,7 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
     if (output.is_dir() and not series) or not output.suffix or (len(files) > 1 and not known):
         paths = [output / f"{formats.name_of(file)}{suffix}" for file in files]
         if len(set(paths)) < len(paths):
-            # As the inputs lie below the folder that they have in common.
-            folders = [file.absolute().parent for file in files]
-            top = os.path.commonpath(folders)
-            below = [output / folder.relative_to(top) for folder in folders]
-            paths = [folder / path.name for folder, path in zip(below, paths, strict=True)]
+            paths = [output / folder / path.name for folder, path in zip(_below(files), paths, strict=True)]
     elif not known:
         raise NorefError(f"{output}: noref writes images as {', '.join(formats.SUFFIXES)}; or name a folder")
     elif len(files) > 1:
@@ -109,6 +105,16 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
         else:
             check_writable(path)
     return paths
+
+
+def _below(files: Sequence[Path]) -> list[Path]:
+    """The folders of files, below the one that they have in common."""
+    folders = [Path(os.path.abspath(file)).parent for file in files]  # noqa: PTH100 - links are as good
+    try:
+        top = os.path.commonpath(folders)
+    except ValueError:  # on drives of Windows' there is none
+        return [Path()] * len(folders)
+    return [folder.relative_to(top) for folder in folders]
 
 
 def _check_sizes(targets: Sequence[Path], files: Sequence[Path], sources: Sequence[Source]) -> None:

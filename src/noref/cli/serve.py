@@ -20,7 +20,7 @@ from noref.serve.log import Log
 from noref.serve.openrecon import label
 from noref.serve.wire import MIB
 
-OF_FILES = ("path", "axes", "key", "domain", "subjects", "skip_bad")
+OF_FILES = ("path", "axes", "key", "domain", "subjects", "skip_bad", "subject_folder")
 """Settings of a source that say how files are read."""
 
 

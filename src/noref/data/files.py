@@ -111,8 +111,8 @@ class Scans(OnDemand):
         if times > 1:
             files = [str(part.path) for part, index in self._places if part.ids[index] == scan]
             raise NorefError(
-                f"{' and '.join(files)}: hold the same scan {scan}; say subject_folder=1 if each lies in the "
-                "folder of its subject, else rename one, or leave it out"
+                f"{' and '.join(files)}: hold the same scan {scan}; say subject_folder=N where the Nth "
+                "folder above a file is its subject's, else rename one, or leave it out"
             )
 
     def one_of_each_grid(self) -> dict[bool, str]:
@@ -169,8 +169,10 @@ def reader(how: Reading) -> Callable[[Path, bool], Slices]:
     """
     axes = how.axes if isinstance(how.axes, str) else None
 
-    def opened(beside: Callable[[list[Path], str | None, str | None], T], named: Beside | None) -> T | None:
-        return None if named is None else beside(files_of(named.path), named.axes or axes, named.key)
+    like = {"image_axes": axes, "subject_folder": how.subject_folder}
+
+    def opened(beside: Callable[..., T], named: Beside | None) -> T | None:
+        return None if named is None else beside(files_of(named.path), named.axes, named.key, **like)
 
     noise = opened(formats.noise_beside, how.noise)
     calibration = opened(formats.calibration_beside, how.calibration)

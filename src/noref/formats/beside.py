@@ -19,6 +19,7 @@ from noref.formats.mrd_checks import check_place
 from noref.formats.mrd_geometry import in_view
 from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_scans import MeasuredSlices
+from noref.formats.subject_folder import folders_of
 from noref.scan import Header, Scan
 
 T = TypeVar("T")
@@ -36,35 +37,40 @@ class Companions(Generic[T]):
         files: one for all images, or one for each.
         opened: reads one.
         subject: of one that was read, empty if it does not tell.
+        subject_folder: see `formats.read`.
     """
 
     kind: str
     files: Sequence[Path]
     opened: Callable[[Path], T]
     subject: Callable[[T], str]
+    subject_folder: int = 0
     _found: dict[Path, T] = field(default_factory=dict)
 
     def of(self, images: Slices) -> tuple[Path, T]:
         """The one that belongs to a file of images: the only one, or else that of its name or its patient.
 
-        Of several of its name, the one in its folder.
+        Where folders are called like subjects, one of several lies below a folder of the same name, and may
+        be called `noise` or `calibration` alone. Of several of its name, the one in its folder.
 
         Raises:
             NorefError: if there is none, several could be meant, or it is of another patient.
         """
         whose = images.ids[0].split("/", 1)[0]
-        alike = self._named(name_of(images.path))
-        if len(self.files) == 1:
-            alike = list(self.files)
-        elif not alike:
-            alike = [one for one in self.files if self._subject(one) == pseudonym(whose)]
+        files = self._of_the_subject(images.path)
+        alike = list(self.files) if len(self.files) == 1 else _named(name_of(images.path), files)
+        if not alike and self.subject_folder:
+            alike = [one for one in files if re.fullmatch(WORDS, name_of(one), re.IGNORECASE)]
+        if not alike:
+            alike = [one for one in files if self._subject(one) == pseudonym(whose)]
         elif len(alike) > 1:
-            alike = [one for one in alike if one.parent.samefile(images.path.parent)]
+            here = images.path.parent.resolve()
+            alike = [one for one in alike if one.parent.resolve() == here]
         if len(alike) != 1:
             found = "none" if not alike else " and ".join(path.name for path in alike)
             raise NorefError(
                 f"{images.path}: of {len(self.files)} {self.kind} scans {found} can be its own; name one of "
-                f"them {name_of(images.path)}_{self.kind}, or give one for all"
+                f"them {name_of(images.path)}_{self.kind}, in the image's folder, or give one for all"
             )
         (path,) = alike
         told = self._subject(path)
@@ -74,10 +80,12 @@ class Companions(Generic[T]):
             )
         return path, self._open(path)
 
-    def _named(self, name: str) -> list[Path]:
-        exact = [path for path in self.files if name_of(path) == name]
-        longer = re.compile(rf"{re.escape(name)}[-_. ]({WORDS})", re.IGNORECASE)
-        return exact or [path for path in self.files if longer.fullmatch(name_of(path))]
+    def _of_the_subject(self, path: Path) -> Sequence[Path]:
+        """The files that can be of the same subject as an image, as far as folders tell."""
+        if len(self.files) == 1 or not self.subject_folder:
+            return self.files
+        subject = folders_of(path, self.subject_folder)[0]
+        return [one for one in self.files if subject in one.absolute().parts[:-1]]
 
     def _subject(self, path: Path) -> str:
         """The pseudonym that a file tells; empty if it tells none."""
@@ -88,6 +96,13 @@ class Companions(Generic[T]):
         if path not in self._found:
             self._found[path] = self.opened(path)
         return self._found[path]
+
+
+def _named(name: str, files: Sequence[Path]) -> list[Path]:
+    """Files called like an image."""
+    exact = [path for path in files if name_of(path) == name]
+    longer = re.compile(rf"{re.escape(name)}[-_. ]({WORDS})", re.IGNORECASE)
+    return exact or [path for path in files if longer.fullmatch(name_of(path))]
 
 
 class Accompanied(Slices):

@@ -13,6 +13,7 @@ from noref.formats.arrays import Domain
 from noref.formats.base import Slices, damaged
 from noref.formats.beside import Accompanied, Companions
 from noref.formats.filled import Acquired
+from noref.formats.kinds import describes_itself
 from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_scans import Averages
 from noref.formats.noise_files import noise_of
@@ -113,7 +114,12 @@ def read_as(
 
 
 def noise_beside(
-    files: Sequence[Path], axes: str | None = None, key: str | None = None
+    files: Sequence[Path],
+    axes: str | None = None,
+    key: str | None = None,
+    *,
+    image_axes: str | None = None,
+    subject_folder: int = 0,
 ) -> Companions[Measurement]:
     """Files of noise scans.
 
@@ -121,12 +127,25 @@ def noise_beside(
         files: one for all images, or one for each.
         axes: of arrays, see `noise_files.noise_of`.
         key: of arrays and twix likewise.
+        image_axes: of the images, which arrays have, too, if nothing else is said.
+        subject_folder: see `read`.
     """
-    return Companions("noise", files, lambda path: noise_of(path, axes, key), lambda one: one.header.subject)
+    return Companions(
+        "noise",
+        files,
+        lambda path: noise_of(path, axes or _axes_like(path, image_axes), key),
+        lambda one: one.header.subject,
+        subject_folder,
+    )
 
 
 def calibration_beside(
-    files: Sequence[Path], axes: str | None = None, key: str | None = None
+    files: Sequence[Path],
+    axes: str | None = None,
+    key: str | None = None,
+    *,
+    image_axes: str | None = None,
+    subject_folder: int = 0,
 ) -> Companions[Slices]:
     """Files of calibration scans, of whose lines all that are not empty count.
 
@@ -134,13 +153,20 @@ def calibration_beside(
         files: one for all images, or one for each.
         axes: of arrays, see `read`.
         key: of arrays and twix likewise.
+        image_axes: of the images, which arrays have, too, if nothing else is said.
+        subject_folder: see `read`.
     """
     return Companions(
         "calibration",
         files,
-        lambda path: _read_calibration(path, axes, key),
+        lambda path: _read_calibration(path, axes or _axes_like(path, image_axes), key),
         lambda one: one.ids[0].split("/", 1)[0],
+        subject_folder,
     )
+
+
+def _axes_like(path: Path, image_axes: str | None) -> str | None:
+    return None if describes_itself(path) else image_axes
 
 
 def _read_calibration(path: Path, axes: str | None, key: str | None) -> Slices:
@@ -160,9 +186,9 @@ def _accompanied(
     axes: str | None,
 ) -> Slices:
     if isinstance(noise, Path | str):
-        noise = noise_beside([Path(noise)], axes)
+        noise = noise_beside([Path(noise)], image_axes=axes)
     if isinstance(calibration, Path | str):
-        calibration = calibration_beside([Path(calibration)], axes)
+        calibration = calibration_beside([Path(calibration)], image_axes=axes)
     return Accompanied(
         slices,
         None if noise is None else noise.of(slices),

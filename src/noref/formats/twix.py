@@ -78,8 +78,11 @@ class TwixSlices(MeasuredSlices):
     ) -> None:
         found = _parts(path)
         numbers = _with_image(found)
-        if calibrating and not numbers:
-            found = [replace(one, measurement=imaging(one.measurement)) for one in found]
+        if calibrating and not any(measurement in (None, found[i].measurement.group) for i in numbers):
+            found = [
+                one if i in numbers else replace(one, measurement=imaging(one.measurement))
+                for i, one in enumerate(found)
+            ]
             numbers = _with_image(found)
         if not numbers:
             raise NorefError(f"{path}: holds no image data, no read-outs that are lines of an image")

@@ -23,7 +23,7 @@ PHANTOM_PHASE = 0.15
 """Of a smooth random phase: the scans are nearly real."""
 
 _PLAIN = "loss.weighting=none"
-_TWICE = Fraction(2)
+_TWICE, _FOUR_TIMES = Fraction(2), Fraction(4)
 
 ROWS = {
     "ssdu": Row("ssdu"),
@@ -48,6 +48,7 @@ ROWS = {
     "default-twice": Row("default", share=_TWICE),
     "equivariant-twice": Row("equivariant", share=_TWICE),
     "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=_TWICE),
+    "proxies-equivariant-four-times": Row("jssl-equivariant", proxy="phantoms", share=_FOUR_TIMES),
     "supervised-twice": Row("supervised", share=_TWICE),
 }
 CORE = ("ssdu", "default", "idr", "supervised")

@@ -54,7 +54,7 @@ ROWS = {
 CORE = ("ssdu", "default", "idr", "supervised")
 """Three seeds; the others are a first look."""
 
-BEYOND = ("unet", "equivariant", "proxies-equivariant", "proxies-equivariant-twice", "supervised-twice")
+BEYOND = ("unet", "equivariant", "proxies-equivariant", "equivariant-twice", "supervised-twice")
 """Of these, what is looked at where scans are sampled more densely, too."""
 
 

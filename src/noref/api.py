@@ -18,6 +18,7 @@ from noref.data.prepare import fully_sampled
 from noref.data.store import PreparedDataset, as_prepared, is_store, open_store
 from noref.errors import NorefError
 from noref.files import check_writable
+from noref.formats import pseudonym
 from noref.model import Model, begin_with, load, save_model, seen_before
 from noref.scan import Role
 from noref.training import Engine
@@ -35,8 +36,7 @@ def dataset(source: Source, name: Role, cache_gb: float = 4.0, *, of: type[Datas
     """
     if is_store(source.path):
         store = open_store(source.path, source.subjects, source.chosen)
-        # Which folder names subjects may be said of others beside it: these have their names.
-        given = [name for name in source.given() if name != "subject_folder"]
+        given = source.given()
         if given:
             raise NorefError(f"{store.path}: its scans are prepared; leave out {', '.join(given)}")
         return PreparedDataset(store, source, source.role or name)
@@ -110,14 +110,11 @@ def _as_prepared(source: Source | None, others: Source | None = None) -> Source 
     """A source with what its store, or else others like it, were prepared with."""
     if source is None:
         return None
-    if is_store(source.path):
-        store = open_store(source.path)
-        return as_prepared(source, store.how).model_copy(update={"subject_folder": store.subject_folder})
-    if others is None:
-        return source
-    said = "subject_folder" in source.model_fields_set
-    named = source.subject_folder if said else others.subject_folder
-    return as_prepared(source, others).model_copy(update={"subject_folder": named})
+    if not is_store(source.path):
+        return source if others is None else as_prepared(source, others)
+    made = as_prepared(source, open_store(source.path).how)
+    # Its scans have their names; what was said is of targets in files.
+    return made if others is None else made.model_copy(update={"subject_folder": 0})
 
 
 def build_engine(config: Config) -> Engine:
@@ -196,7 +193,7 @@ def build_engine(config: Config) -> Engine:
 def warn_of_shared(validation: Dataset, trained: Sequence[Dataset]) -> None:
     """Says that subjects are in training and validation both."""
     mine = validation.subjects
-    both = sorted(mine & {subject for one in trained for subject in one.subjects})
+    both = validation.subjects_among({pseudonym(subject) for one in trained for subject in one.subjects})
     if both and speaks():
         warnings.warn(
             f"data.validation: {len(both)} of {len(mine)} subjects are trained on as well (the first: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from pathlib import Path
@@ -180,21 +180,17 @@ def _write(how: Source, storage: Storage, jobs: int | None, shard: Shard | None)
     stamp = decided(lambda: _stamp(storage, how, role, ids, len(slices)))
     if stamp is None:
         return True
-
-    def finish(written: Iterable[Written]) -> None:
-        finish_store(storage, stamp, written, how, role, ids, how.subject_folder)
-
     mine = range(len(volumes)) if shard is None else range(shard.index, len(volumes), shard.number)
     work = Volumes(storage, stamp, scans, volumes, mine, how.skip_bad)
     try:
         if world_size() > 1:
             everywhere = collected(_in_turns(work))
-            decided(lambda: finish(chain.from_iterable(everywhere)))
+            decided(lambda: finish_store(storage, stamp, chain.from_iterable(everywhere), how, role, ids))
             return True
         _at_once(work, jobs)
         found = written_store(storage, stamp, len(volumes))
         if found is not None:
-            finish(found)
+            finish_store(storage, stamp, found, how, role, ids)
         elif storage.has(MANIFEST):
             # Another process has finished it while this one wrote a volume once more, and what tells of it.
             storage.remove(PARTS)

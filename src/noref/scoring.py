@@ -20,7 +20,6 @@ from noref.errors import NorefError
 from noref.evaluation.report import write_report
 from noref.evaluation.results import Column, MethodResult, Report, mean_over, spread_over
 from noref.evaluation.score import Reconstructor, by_classical, by_network, pictured, score, volumes
-from noref.formats import pseudonym
 from noref.sampling.draw import sampled_in_lines
 from noref.scan import Role, Scan
 
@@ -123,7 +122,7 @@ def check_unseen(name: str, model: api.Model, scans: Dataset) -> None:
     Raises:
         NorefError: naming one of them, and the model by its name.
     """
-    seen = sorted(model.proxies & scans.volumes)
+    seen = sorted(volume for volume, names in scans.known_as.items() if model.proxies & names)
     if seen:
         raise NorefError(
             f"{seen[0]}: {name} was trained on this scan with its reference; score it on others, or "
@@ -136,7 +135,7 @@ def shared_subjects(rows: Mapping[str, Sequence[Trained]], scans: Dataset) -> li
     said = []
     for name, runs in rows.items():
         known = {subject for run in runs for subject in run.model.subjects}
-        both = sorted(subject for subject in scans.subjects if pseudonym(subject) in known)
+        both = scans.subjects_among(known)
         if both:
             said.append(
                 f"{name} was trained on {len(both)} of the {len(scans.subjects)} subjects (the first: "

@@ -58,18 +58,39 @@ def evaluated(run: Path, path: Path, page: Path, *settings: str) -> list[str]:
     return result.err.splitlines()
 
 
+@pytest.mark.parametrize("named", [[], [PLACE], ["subject_folder=2"]])
 def test_a_model_knows_again_what_it_was_trained_on(
-    trained: Path, targets: Path, proxies: Path, store: Path, tmp_path: Path
+    named: list[str], trained: Path, targets: Path, proxies: Path, tmp_path: Path
 ) -> None:
-    for path in (targets / "P1" / "scan.h5", store):
-        said = evaluated(trained, path, tmp_path / "a.html")
-        assert any("joint was trained on" in line and "the first: P" in line for line in said), said
-    proxy = proxies / "Q1" / "scan.h5"
-    line = refused("evaluate", trained, f"path={proxy}", "mask=lines", "-o", tmp_path / "b.html")
-    assert line.startswith("noref: Q1/scan: joint was trained on this scan with its reference")
-    line = refused("accept", trained, proxy, "mask=lines", "-o", tmp_path / "c")
-    assert "Q1/scan" in line
+    """However its scans are named."""
+    said = evaluated(trained, targets / "P1" / "scan.h5", tmp_path / "a.html", *named)
+    assert any("joint was trained on 1 of the 1 subjects" in line for line in said), said
+    proxy, shown = proxies / "Q1" / "scan.h5", ("mask=lines", *named)
+    for command in (["evaluate", trained, f"path={proxy}"], ["accept", trained, proxy]):
+        line = refused(*command, *shown, "-o", tmp_path / "b.html")
+        assert "joint was trained on this scan with its reference; score it on others" in line
     assert tree(tmp_path) == ["a.html", "a.json"]
+
+
+def test_so_it_does_in_stores(trained: Path, store: Path, tmp_path: Path) -> None:
+    said = evaluated(trained, store, tmp_path / "a.html")
+    assert any("joint was trained on 3 of the 3 subjects (the first: P0)" in line for line in said), said
+
+
+def test_others_of_the_same_name_are_no_matter(trained: Path, full: Path, tmp_path: Path) -> None:
+    other = study(tmp_path / "study", full, "R")
+    shown = ("mask=lines", "acceleration=2", "acs=12", PLACE)
+    said = evaluated(trained, other / "R0" / "scan.h5", tmp_path / "a.html", *shown)
+    assert not any("trained on" in line for line in said), said
+
+
+def test_a_scan_of_two_names_is_not_target_and_proxy_both(proxies: Path, tmp_path: Path) -> None:
+    words = (f"path={proxies}", "mask=lines", "acceleration=2", "acs=12")
+    both = [f"data.{place}.{word}" for place in ("target", "proxy") for word in words]
+    line = refused(
+        *("train", "jssl", *both, "data.proxy.subject_folder=2", f"output={tmp_path / 'run'}", *TINY)
+    )
+    assert "is in data.target too, where no reference may be learned from" in line
 
 
 def test_a_file_is_shown_with_its_subject(targets: Path) -> None:

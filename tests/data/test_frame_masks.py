@@ -94,11 +94,12 @@ def test_so_are_phases_or_repetitions_of_measurements(
         for one in mrd_files.lines(full()[slice_, frame], slice=slice_, contrast=contrast, **{counter: frame})
     ]
     space = mrd_files.space((SIZE, SIZE, 1), limits=(0, SIZE - 1, SIZE // 2))
-    path = mrd_files.write(tmp_path / "cine.h5", made, mrd_files.xml(space))
+    # Named like a frame.
+    path = mrd_files.write(tmp_path / f"cine.{counter}1.h5", made, mrd_files.xml(space))
     how = Source(path=str(path), mask="kt-lines", acceleration=4, acs=0, subject_folder=subject_folder)
     drawn: dict[str, list[Scan]] = {}
     for scan in api.slices(how):
-        place = re.sub(rf"\.{counter}\d", "", scan.id)
+        place = re.sub(rf"(.*)\.{counter}\d", r"\1", scan.id)
         assert scan.header.frame == (getattr(scan.header, counter), FRAMES)
         drawn.setdefault(place, []).append(undersample(scan, how))
     assert len(drawn) == SLICES * 2

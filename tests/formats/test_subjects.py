@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import h5py
@@ -117,15 +116,35 @@ def test_folders_are_those_of_the_path_wherever_it_is_named_from(
     assert found.ids == ("P001/scan/000", "P002/scan/000")
 
 
-def test_noise_and_calibration_of_another_subject_are_never_taken(tmp_path: Path) -> None:
-    for name in ("P001/cine", "P002/cine", "P001/cine_cal", "P001/t1_cal", "P002/t1_cal"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        ismrmrd_of(tmp_path / f"{name}.h5", "")
-    how = Reading(subject_folder=1, calibration=Beside(path=str(tmp_path / "*" / "*_cal.h5")))
-    with pytest.raises(NorefError, match=r"P002/cine\.h5: of 3 calibration scans none can be its own"):
-        open_scans(str(tmp_path), how)
-    shutil.move(tmp_path / "P002" / "t1_cal.h5", tmp_path / "P002" / "calibration.h5")
-    how = Reading(subject_folder=1, calibration=Beside(path=str(tmp_path / "*" / "*cal*.h5")))
-    first, second = open_scans(str(tmp_path), how).parts
-    assert first.format.endswith("calibration of cine_cal.h5")
-    assert second.format.endswith("calibration of calibration.h5")
+@pytest.mark.parametrize(
+    ("above", "image", "others", "own"),
+    [
+        (1, "P2/cine", ["P1/cine_cal", "P1/t1_cal", "P2/t1_cal"], None),
+        (1, "P2/cine", ["P1/cine_cal", "P2/calibration"], "P2/calibration"),
+        (1, "P2/cine", ["P1/cine_cal"], None),
+        (1, "P2/cine", ["P2/noise", "P1/cine_cal"], None),
+        (1, "1/2/cine", ["2/1/cine_cal", "1/1/cine_cal"], None),
+        (2, "1/1/cine", ["2/1/cine_cal", "1/2/cine_cal"], None),
+        (2, "P1/b/cine", ["P1/a/cine_cal", "P1/c/cine_cal"], None),
+        (2, "P1/b/cine", ["P1/a/cine_cal", "P1/b/cine_cal", "P1/cine_cal"], "P1/b/cine_cal"),
+        (2, "P1/b/cine", ["P1/a/cine_cal", "P1/cine_cal"], "P1/cine_cal"),
+        (2, "P1/b/cine", ["mirror/P1/b/cine", "mirror/P1/a/cine"], "mirror/P1/b/cine"),
+        (0, "P2/cine", ["P1/cine_cal"], "P1/cine_cal"),
+    ],
+)
+def test_calibration_of_another_subject_is_never_taken(
+    tmp_path: Path, above: int, image: str, others: list[str], own: str | None
+) -> None:
+    numbers = {name: kspace(2, 8, 12, seed=seed) for seed, name in enumerate([image, *others])}
+    for name, values in numbers.items():
+        path = tmp_path / f"{name}.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, lines(values), xml(space((12, 8, 1), limits=(0, 7, 4))))
+    named = [str(tmp_path / f"{name}.h5") for name in others]
+    how = Reading(subject_folder=above, calibration=Beside(path=named))
+    if own is None:
+        with pytest.raises(NorefError, match=f"of {len(others)} calibration scans none can be its own"):
+            open_scans(str(tmp_path / f"{image}.h5"), how)
+    else:
+        (scan,) = open_scans(str(tmp_path / f"{image}.h5"), how)
+        assert torch.equal(scan.calibration, torch.from_numpy(numbers[own]))

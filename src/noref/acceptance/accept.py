@@ -70,11 +70,10 @@ def judged(model: str | Path) -> Judged:
     if not Path(model).exists():
         raise NorefError(f"{model}: neither a folder nor one of {', '.join(CLASSICAL)}")
     trained = api.load(model)
-    data = trained.config.data
-    given = data.target or data.proxy or plain
+    given = trained.config.data.target or trained.config.data.proxy or plain
     held = given.holdout or Preparation.model_fields["holdout"].default
     # What a site measured is judged, however the training's scans were undersampled.
-    site = {"mask": "acquired", "holdout": held, "subject_folder": data.subject_folder}
+    site = {"mask": "acquired", "holdout": held, "subject_folder": 0}
     base = plain.model_copy(update={**given.model_dump(exclude=set(PLACE)), **site})
     folder = Path(model).resolve()
     folder = folder.parent if folder.name == "model" else folder

@@ -64,8 +64,9 @@ def scored_source(models: Sequence[api.Model], settings: Sequence[str]) -> Sourc
     """What is scored: `path=…` among the settings; what is not given is as in the first training."""
     given = models[0].config.data if models else None
     base = None if given is None else given.validation or given.target or given.proxy
-    if given is not None and base is not None:
-        base = base.model_copy(update={"subject_folder": given.subject_folder})
+    if base is not None:
+        # Of the scans scored it has to be said: they may lie anywhere.
+        base = base.model_copy(update={"subject_folder": 0})
     paths, rest = named_paths([], settings)
     if not paths:
         raise NorefError("no scans to score; give path=FOLDER of scans that no run was trained on")

@@ -71,7 +71,8 @@ def check_apart(volumes: Set[str], where: str, scored: Mapping[str, Dataset | No
         NorefError: naming the first.
     """
     for name, scans in scored.items():
-        both = sorted(volumes & scans.volumes) if scans else []
+        known = scans.known_as if scans else {}
+        both = sorted(volume for volume, names in known.items() if volumes & names)
         if both:
             raise NorefError(
                 f"{where}: {both[0]} is in data.{name} too, where no reference may be learned from; "

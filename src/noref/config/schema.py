@@ -68,12 +68,6 @@ class Data(BaseModel):
     force: bool = False
     cache_gb: float = Field(4.0, ge=0)
 
-    @property
-    def subject_folder(self) -> int:
-        """Which folder names subjects, of scans of any kind: they are known again only if named alike."""
-        sources = (self.validation, self.target, self.proxy)
-        return max((source.subject_folder for source in sources if source is not None), default=0)
-
     @model_validator(mode="before")
     @classmethod
     def _validate_like_target(cls, given: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noref.data.files import Scans
+from noref.data.files import Scans, subject_of
 from noref.data.oversampling import without_oversampling
 from noref.data.packed import PackedMasks, packed, unpacked
 from noref.data.prepare import (
@@ -25,6 +25,7 @@ from noref.data.prepare import (
     undersample,
 )
 from noref.errors import NorefError
+from noref.formats import pseudonym
 from noref.sampling.density import sampling_density
 from noref.sampling.holdout import hold_out
 from noref.scan import Role, Scan, bucket, full_readouts, padding_of, shown_whole
@@ -227,6 +228,29 @@ class Dataset(Sequence[Scan]):
     def volumes(self) -> set[str]:
         """`subject/scan` of every slice."""
         return {volume_of(name) for name in self.ids}
+
+    @property
+    def known_as(self) -> dict[str, set[str]]:
+        """Of every volume, `subject/scan`, what it could be called in another training: that among it."""
+        found: dict[str, set[str]] = {volume: {volume} for volume in self.volumes}
+        if isinstance(self.slices, Scans):
+            for name, names in self.slices.all_names().items():
+                found[volume_of(name)] |= set(map(volume_of, names))
+        return found
+
+    def subjects_among(self, known: Set[str]) -> list[str]:
+        """The subjects that are among others, by whichever name they could have had, sorted.
+
+        Args:
+            known: pseudonyms of the others, see `formats.pseudonym`.
+        """
+        return sorted(
+            {
+                subject_of(volume)
+                for volume, names in self.known_as.items()
+                if known & {pseudonym(subject_of(name)) for name in names}
+            }
+        )
 
     @property
     def survey(self) -> Sequence[Seen]:

@@ -18,6 +18,7 @@ from noref.formats import Beside, Reading, Slices
 from noref.formats.base import OnDemand
 from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
+from noref.formats.subject_folder import all_names
 from noref.scan import Scan
 
 T = TypeVar("T")
@@ -115,6 +116,11 @@ class Scans(OnDemand):
                 "folder above a file is its subject's, else rename one, or leave it out"
             )
 
+    def all_names(self) -> dict[str, set[str]]:
+        """Of each id, it and what else the slice could be called, see `subject_folder.all_names`."""
+        named = {part: all_names(part) for part in self.parts}
+        return {part.ids[index]: {part.ids[index], *named[part][index]} for part, index in self._places}
+
     def one_of_each_grid(self) -> dict[bool, str]:
         """The id of one slice on the Cartesian grid (False), and of one off it, as far as files tell."""
         return {part.off_grid(index): part.ids[index] for part, index in reversed(self._places)}
@@ -169,10 +175,13 @@ def reader(how: Reading) -> Callable[[Path, bool], Slices]:
     """
     axes = how.axes if isinstance(how.axes, str) else None
 
-    like = {"image_axes": axes, "subject_folder": how.subject_folder}
-
     def opened(beside: Callable[..., T], named: Beside | None) -> T | None:
-        return None if named is None else beside(files_of(named.path), named.axes, named.key, **like)
+        if named is None:
+            return None
+        # Where each subject has its own, the only one of a folder or pattern is the first one's.
+        for_all = not how.subject_folder or _is_one(named.path)
+        more = {"image_axes": axes, "for_all": for_all, "subject_folder": how.subject_folder}
+        return beside(files_of(named.path), named.axes, named.key, **more)
 
     noise = opened(formats.noise_beside, how.noise)
     calibration = opened(formats.calibration_beside, how.calibration)
@@ -181,6 +190,11 @@ def reader(how: Reading) -> Callable[[Path, bool], Slices]:
         return formats.read_as(path, how.of(path, alone), noise=noise, calibration=calibration)
 
     return read
+
+
+def _is_one(path: str | Sequence[str]) -> bool:
+    """Whether a path names one file, and no folder or pattern."""
+    return isinstance(path, str) and not (Path(path).expanduser().is_dir() or glob.has_magic(path))
 
 
 def alone_of(files: Sequence[Path], how: Reading) -> set[Path]:

@@ -152,7 +152,9 @@ def _of_all_frames(scan: Scan, number: int) -> str:
     volume, index = scan.id.rsplit("/", 1)
     if not scan.header.frame_part:
         return f"{volume}/{int(index) - number:03d}"
-    return f"{'.'.join(part for part in volume.split('.') if part != scan.header.frame_part)}/{index}"
+    # Files may have such a part in their own names, which come first.
+    before, _, behind = f"{volume}.".rpartition(f".{scan.header.frame_part}.")
+    return f"{before}.{behind}".rstrip(".") + f"/{index}"
 
 
 def _acs(scan: Scan, how: Preparation) -> float:

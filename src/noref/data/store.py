@@ -121,7 +121,6 @@ class Store(OnDemand):
                 )
             self.how = Preparation.model_validate(manifest["preparation"])
             self.role = Role(manifest["role"])
-            self.subject_folder = int(manifest.get("subject_folder", 0))
             self._stamp = str(manifest["stamp"])
             content = self.storage.read(INDEX)
             # First: what reading damaged archives raises is any of a dozen errors, or none.

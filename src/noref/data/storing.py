@@ -260,7 +260,6 @@ def finish_store(
     how: Preparation,
     role: Role,
     ids: Sequence[str] = (),
-    subject_folder: int = 0,
 ) -> None:
     """Makes a store of its volumes.
 
@@ -271,7 +270,6 @@ def finish_store(
         how: they were prepared.
         role: of all of them.
         ids: as `begin_store` has them; without any, the store is of no call that `is_finished` knows.
-        subject_folder: as its scans are named, see `formats.read`.
 
     Raises:
         NorefError: if there are none, two have the same id, or the storage refuses.
@@ -295,7 +293,6 @@ def finish_store(
         "stamp": stamp,
         "index": hashlib.sha256(index).hexdigest(),
         "preparation": _settings(how),
-        "subject_folder": subject_folder,
         # Given, not read from `UNFINISHED`: another process that has finished the store removes that.
         "input": _digest(ids) if ids else None,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ class Companions(Generic[T]):
         files: one for all images, or one for each.
         opened: reads one.
         subject: of one that was read, empty if it does not tell.
+        for_all: whether one alone is for all images.
         subject_folder: see `formats.read`.
     """
 
@@ -44,8 +46,15 @@ class Companions(Generic[T]):
     files: Sequence[Path]
     opened: Callable[[Path], T]
     subject: Callable[[T], str]
+    for_all: bool = True
     subject_folder: int = 0
     _found: dict[Path, T] = field(default_factory=dict)
+
+    @property
+    def words(self) -> set[str]:
+        """What one of its kind may be called, where its folder tells whose it is."""
+        noise = {"noise"}
+        return noise if self.kind in noise else set(WORDS.split("|")) - noise
 
     def of(self, images: Slices) -> tuple[Path, T]:
         """The one that belongs to a file of images: the only one, or else that of its name or its patient.
@@ -57,12 +66,15 @@ class Companions(Generic[T]):
             NorefError: if there is none, several could be meant, or it is of another patient.
         """
         whose = images.ids[0].split("/", 1)[0]
-        files = self._of_the_subject(images.path)
-        alike = list(self.files) if len(self.files) == 1 else _named(name_of(images.path), files)
-        if not alike and self.subject_folder:
-            alike = [one for one in files if re.fullmatch(WORDS, name_of(one), re.IGNORECASE)]
+        alike = list(self.files) if len(self.files) == 1 and self.for_all else []
+        for files in [] if alike else self._nearest_first(images.path):
+            alike = _named(name_of(images.path), files)
+            if not alike and self.subject_folder:
+                alike = [one for one in files if name_of(one).lower() in self.words]
+            if alike:
+                break
         if not alike:
-            alike = [one for one in files if self._subject(one) == pseudonym(whose)]
+            alike = [one for one in self.files if self._subject(one) == pseudonym(whose)]
         elif len(alike) > 1:
             here = images.path.parent.resolve()
             alike = [one for one in alike if one.parent.resolve() == here]
@@ -80,12 +92,25 @@ class Companions(Generic[T]):
             )
         return path, self._open(path)
 
-    def _of_the_subject(self, path: Path) -> Sequence[Path]:
-        """The files that can be of the same subject as an image, as far as folders tell."""
-        if len(self.files) == 1 or not self.subject_folder:
-            return self.files
-        subject = folders_of(path, self.subject_folder)[0]
-        return [one for one in self.files if subject in one.absolute().parts[:-1]]
+    def _nearest_first(self, path: Path) -> Iterator[Sequence[Path]]:
+        """The files that folders let belong to an image: of its own, then of those above.
+
+        The folders may lie elsewhere, called like these.
+        """
+        if not self.subject_folder:
+            yield self.files
+            return
+        own = folders_of(path, self.subject_folder)
+        study = _folders(path)[: -len(own)]
+
+        def fits(one: Path, length: int) -> bool:
+            folders = _folders(one)
+            # Beside the subject's there may be others that are called like a part of it.
+            inside = length < len(own) and folders[: len(study)] == study
+            return folders[len(study) if inside else -length :] == own[:length]
+
+        for length in range(len(own), 0, -1):
+            yield [one for one in self.files if fits(one, length)]
 
     def _subject(self, path: Path) -> str:
         """The pseudonym that a file tells; empty if it tells none."""
@@ -96,6 +121,10 @@ class Companions(Generic[T]):
         if path not in self._found:
             self._found[path] = self.opened(path)
         return self._found[path]
+
+
+def _folders(path: Path) -> tuple[str, ...]:
+    return Path(os.path.abspath(path)).parts[:-1]  # noqa: PTH100 - links are as good as files
 
 
 def _named(name: str, files: Sequence[Path]) -> list[Path]:

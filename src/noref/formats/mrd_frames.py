@@ -153,21 +153,18 @@ def in_time(found: Sequence[Frame]) -> list[tuple[str, int, int]]:
 
     What differs in time are cardiac phases, or else repetitions; the part is empty where nothing does.
     """
-    at = next((SCANS.index(name) for name in IN_TIME if _differ(found, SCANS.index(name))), None)
-    if at is None:
-        return [("", 0, 1)] * len(found)
-    same: dict[tuple[int, ...], list[int]] = {}
-    for frame in found:
-        same.setdefault((*frame.key[:at], *frame.key[at + 1 :]), []).append(frame.key[at])
-    told = []
-    for frame in found:
-        numbers = sorted(same[(*frame.key[:at], *frame.key[at + 1 :])])
-        told.append((f"{SCANS[at]}{frame.key[at]}", numbers.index(frame.key[at]), len(numbers)))
-    return told
-
-
-def _differ(found: Sequence[Frame], at: int) -> bool:
-    return len({frame.key[at] for frame in found}) > 1
+    for name in IN_TIME:
+        at = SCANS.index(name)
+        slices = [(*frame.key[:at], *frame.key[at + 1 :]) for frame in found]
+        numbers: dict[tuple[int, ...], list[int]] = {}
+        for frame, one in zip(found, slices, strict=True):
+            numbers.setdefault(one, []).append(frame.key[at])
+        if len(numbers) < len(found):
+            return [
+                (f"{name}{frame.key[at]}", sorted(numbers[one]).index(frame.key[at]), len(numbers[one]))
+                for frame, one in zip(found, slices, strict=True)
+            ]
+    return [("", 0, 1)] * len(found)
 
 
 def _collide(table: Table, imaging: Numbers, own: Numbers) -> bool:

@@ -119,6 +119,7 @@ def noise_beside(
     key: str | None = None,
     *,
     image_axes: str | None = None,
+    for_all: bool = True,
     subject_folder: int = 0,
 ) -> Companions[Measurement]:
     """Files of noise scans.
@@ -128,6 +129,7 @@ def noise_beside(
         axes: of arrays, see `noise_files.noise_of`.
         key: of arrays and twix likewise.
         image_axes: of the images, which arrays have, too, if nothing else is said.
+        for_all: whether one alone is for all images.
         subject_folder: see `read`.
     """
     return Companions(
@@ -135,6 +137,7 @@ def noise_beside(
         files,
         lambda path: noise_of(path, axes or _axes_like(path, image_axes), key),
         lambda one: one.header.subject,
+        for_all,
         subject_folder,
     )
 
@@ -145,6 +148,7 @@ def calibration_beside(
     key: str | None = None,
     *,
     image_axes: str | None = None,
+    for_all: bool = True,
     subject_folder: int = 0,
 ) -> Companions[Slices]:
     """Files of calibration scans, of whose lines all that are not empty count.
@@ -154,6 +158,7 @@ def calibration_beside(
         axes: of arrays, see `read`.
         key: of arrays and twix likewise.
         image_axes: of the images, which arrays have, too, if nothing else is said.
+        for_all: whether one alone is for all images.
         subject_folder: see `read`.
     """
     return Companions(
@@ -161,6 +166,7 @@ def calibration_beside(
         files,
         lambda path: _read_calibration(path, axes or _axes_like(path, image_axes), key),
         lambda one: one.ids[0].split("/", 1)[0],
+        for_all,
         subject_folder,
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from noref.errors import NorefError
 from noref.formats.base import PSEUDONYM, Slices, scan_id
 from noref.scan import Scan
+
+DEPTH = 5
+"""Folders above a file that are looked at where it is asked whether a scan is known by another name."""
 
 
 class InSubjectFolder(Slices):
@@ -26,15 +30,8 @@ class InSubjectFolder(Slices):
     """
 
     def __init__(self, slices: Slices, above: int) -> None:
-        folder, *between = folders_of(slices.path, above)
-        ids = []
-        for own in slices.ids:
-            subject, scan, number = own.split("/")
-            if PSEUDONYM.fullmatch(subject):
-                ids.append(scan_id(subject, ".".join((folder, *between, scan)), int(number)))
-            else:
-                ids.append(scan_id(folder, ".".join((*between, scan)), int(number)))
-        super().__init__(slices.path, ids, slices.role)
+        folders = folders_of(slices.path, above)
+        super().__init__(slices.path, [_renamed(own, folders) for own in slices.ids], slices.role)
         self.slices, self.format = slices, slices.format
 
     def off_grid(self, index: int) -> bool:
@@ -47,6 +44,27 @@ class InSubjectFolder(Slices):
 
     def _read(self, index: int) -> Scan:
         return replace(self.slices[index], id=self.ids[index])
+
+
+def _renamed(own: str, folders: Sequence[str]) -> str:
+    """The id of a slice below the folders of its subject."""
+    subject, scan, number = own.split("/")
+    if PSEUDONYM.fullmatch(subject):
+        return scan_id(subject, ".".join((*folders, scan)), int(number))
+    return scan_id(folders[0], ".".join((*folders[1:], scan)), int(number))
+
+
+def all_names(slices: Slices) -> list[tuple[str, ...]]:
+    """What each slice of a file can be called: by the file alone, and by each of `DEPTH` folders above it."""
+    own = slices.slices.ids if isinstance(slices, InSubjectFolder) else slices.ids
+    namings = [own]
+    for above in range(1, DEPTH + 1):
+        try:
+            folders = folders_of(slices.path, above)
+        except NorefError:
+            break
+        namings.append(tuple(_renamed(one, folders) for one in own))
+    return list(zip(*namings, strict=True))
 
 
 def folders_of(path: Path, above: int) -> tuple[str, ...]:

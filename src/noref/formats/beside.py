@@ -53,8 +53,7 @@ class Companions(Generic[T]):
     @property
     def words(self) -> set[str]:
         """What one of its kind may be called, where its folder tells whose it is."""
-        noise = {"noise"}
-        return noise if self.kind in noise else set(WORDS.split("|")) - noise
+        return {"noise"} if self.kind == "noise" else set(WORDS.split("|")) - {"noise"}
 
     def of(self, images: Slices) -> tuple[Path, T]:
         """The one that belongs to a file of images: the only one, or else that of its name or its patient.

@@ -24,6 +24,7 @@ from noref.errors import NorefError
 from noref.files import check_free, check_writable
 from noref.formats import dicom
 from noref.formats.dicom import Patient
+from noref.formats.subject_folder import folders_to
 from noref.reconstruction import Reconstruction, chosen
 from noref.scan import Role
 from noref.training.distributed import collected, process_group, rank, speaks, world_size
@@ -109,7 +110,7 @@ def outputs(files: Sequence[Path], output: Path, suffix: str) -> list[Path]:
 
 def _below(files: Sequence[Path]) -> list[Path]:
     """The folders of files, below the one that they have in common."""
-    folders = [Path(os.path.abspath(file)).parent for file in files]  # noqa: PTH100 - links are as good
+    folders = [Path(*folders_to(file)) for file in files]
     try:
         top = os.path.commonpath(folders)
     except ValueError:  # on drives of Windows' there is none

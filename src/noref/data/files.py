@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from noref import formats
 from noref.data.split import Split
 from noref.data.storage import MANIFEST, UNFINISHED
 from noref.errors import NorefError
-from noref.formats import Beside, Reading, Slices
+from noref.formats import Beside, Companions, Reading, Slices
 from noref.formats.base import OnDemand
 from noref.formats.cmrxrecon import mask_of
 from noref.formats.dicom_images import is_series
@@ -175,13 +176,13 @@ def reader(how: Reading) -> Callable[[Path, bool], Slices]:
     """
     axes = how.axes if isinstance(how.axes, str) else None
 
-    def opened(beside: Callable[..., T], named: Beside | None) -> T | None:
+    def opened(beside: Callable[..., Companions[T]], named: Beside | None) -> Companions[T] | None:
         if named is None:
             return None
         # Where each subject has its own, the only one of a folder or pattern is the first one's.
         for_all = not how.subject_folder or _is_one(named.path)
-        more = {"image_axes": axes, "for_all": for_all, "subject_folder": how.subject_folder}
-        return beside(files_of(named.path), named.axes, named.key, **more)
+        found = beside(files_of(named.path), named.axes, named.key, image_axes=axes)
+        return replace(found, for_all=for_all, subject_folder=how.subject_folder)
 
     noise = opened(formats.noise_beside, how.noise)
     calibration = opened(formats.calibration_beside, how.calibration)

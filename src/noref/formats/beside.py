@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from noref.formats.mrd_checks import check_place
 from noref.formats.mrd_geometry import in_view
 from noref.formats.mrd_measurement import Measurement
 from noref.formats.mrd_scans import MeasuredSlices
-from noref.formats.subject_folder import folders_of
+from noref.formats.subject_folder import folders_of, folders_to
 from noref.scan import Header, Scan
 
 T = TypeVar("T")
@@ -100,10 +99,10 @@ class Companions(Generic[T]):
             yield self.files
             return
         own = folders_of(path, self.subject_folder)
-        study = _folders(path)[: -len(own)]
+        study = folders_to(path)[: -len(own)]
 
         def fits(one: Path, length: int) -> bool:
-            folders = _folders(one)
+            folders = folders_to(one)
             # Beside the subject's there may be others that are called like a part of it.
             inside = length < len(own) and folders[: len(study)] == study
             return folders[len(study) if inside else -length :] == own[:length]
@@ -120,10 +119,6 @@ class Companions(Generic[T]):
         if path not in self._found:
             self._found[path] = self.opened(path)
         return self._found[path]
-
-
-def _folders(path: Path) -> tuple[str, ...]:
-    return Path(os.path.abspath(path)).parts[:-1]  # noqa: PTH100 - links are as good as files
 
 
 def _named(name: str, files: Sequence[Path]) -> list[Path]:

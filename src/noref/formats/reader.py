@@ -119,8 +119,6 @@ def noise_beside(
     key: str | None = None,
     *,
     image_axes: str | None = None,
-    for_all: bool = True,
-    subject_folder: int = 0,
 ) -> Companions[Measurement]:
     """Files of noise scans.
 
@@ -129,16 +127,12 @@ def noise_beside(
         axes: of arrays, see `noise_files.noise_of`.
         key: of arrays and twix likewise.
         image_axes: of the images, which arrays have, too, if nothing else is said.
-        for_all: whether one alone is for all images.
-        subject_folder: see `read`.
     """
     return Companions(
         "noise",
         files,
         lambda path: noise_of(path, axes or _axes_like(path, image_axes), key),
         lambda one: one.header.subject,
-        for_all,
-        subject_folder,
     )
 
 
@@ -148,8 +142,6 @@ def calibration_beside(
     key: str | None = None,
     *,
     image_axes: str | None = None,
-    for_all: bool = True,
-    subject_folder: int = 0,
 ) -> Companions[Slices]:
     """Files of calibration scans, of whose lines all that are not empty count.
 
@@ -158,16 +150,12 @@ def calibration_beside(
         axes: of arrays, see `read`.
         key: of arrays and twix likewise.
         image_axes: of the images, which arrays have, too, if nothing else is said.
-        for_all: whether one alone is for all images.
-        subject_folder: see `read`.
     """
     return Companions(
         "calibration",
         files,
         lambda path: _read_calibration(path, axes or _axes_like(path, image_axes), key),
         lambda one: one.ids[0].split("/", 1)[0],
-        for_all,
-        subject_folder,
     )
 
 

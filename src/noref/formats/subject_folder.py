@@ -77,11 +77,15 @@ def folders_of(path: Path, above: int) -> tuple[str, ...]:
     Raises:
         NorefError: if there are not so many.
     """
-    # Not resolved: links have names of their own on purpose.
-    parts = Path(os.path.abspath(path)).parts[1:]  # noqa: PTH100
-    folders = parts if path.is_dir() else parts[:-1]
+    folders = folders_to(path / "image" if path.is_dir() else path)[1:]
     if above > len(folders):
         raise NorefError(
             f"{path}: subject_folder={above}, but only {len(folders)} folders lie above; say fewer"
         )
     return folders[-above:]
+
+
+def folders_to(path: Path) -> tuple[str, ...]:
+    """All folders on the way to a file, from the root on."""
+    # Not resolved: links have names of their own on purpose.
+    return Path(os.path.abspath(path)).parts[:-1]  # noqa: PTH100

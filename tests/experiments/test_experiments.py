@@ -11,7 +11,7 @@ import pytest
 from noref.config import Config, build_method, build_network
 from noref.errors import NorefError
 from noref.experiments import EXPERIMENTS, Condition, Experiment, Run, Size
-from noref.experiments.experiment import STEPS, files, spread
+from noref.experiments.experiment import files, spread
 from noref.experiments.joint import SETS
 from noref.experiments.train import once, runs_of
 
@@ -44,14 +44,15 @@ def slices(config: Config, source: str) -> int:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=list(EXPERIMENTS))
 def test_every_run_takes_the_steps_of_its_row(experiment: Experiment, tmp_path: Path) -> None:
-    for run in once(runs_of(experiment, home(experiment, tmp_path), Size(), seeds=[0])):
+    size = Size(steps=experiment.steps)
+    for run in once(runs_of(experiment, home(experiment, tmp_path), size, seeds=[0])):
         config = run.config()
         method = config.method.get("target", config.method)
         targets, proxies = slices(config, "target"), slices(config, "proxy")
         mixing = config.training.mixing if targets and proxies else 0
         per_epoch = math.ceil((targets or proxies) / (config.training.batch * (1 - mixing)))
         steps = per_epoch * config.training.epochs * method.get("stages", 1)
-        assert steps == STEPS * experiment.rows[run.row].share, run
+        assert steps == experiment.steps * experiment.rows[run.row].share, run
         assert config.training.rollback == 0 or method.get("stages", 1) == 1
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from noref.acceptance.candidates import Applied
@@ -98,7 +98,7 @@ def lesions(scan: Scan, neutral: Tensor, number: int, seed: int) -> list[Lesion]
     # A lesion and as much around it lies in the object, and in the clinical field of view.
     rows, columns = (math.ceil(2 * r) for r in radius)
     room = np.ones((2 * rows + 1, 2 * columns + 1), bool)
-    free = ndimage.binary_erosion((inside & _in_view(scan, inside)).numpy(), room)
+    free = scipy.ndimage.binary_erosion((inside & _in_view(scan, inside)).numpy(), room)
     draws = Key(seed, scan.id, "lesion").numpy()
     found: list[Lesion] = []
     while len(found) < number and free.any():
@@ -179,13 +179,13 @@ def patch(values: NDArray[Any], lesion: Lesion, reach: float = 4.0) -> NDArray[A
 def _width(values: NDArray[np.float32], lesion: Lesion) -> float | None:
     """Root of the area above half of the peak, of the part that holds the peak, in a lesion's contrast."""
     near = (lesion.distance() <= 1.5).numpy()
-    fine = ndimage.zoom(np.sign(lesion.contrast) * patch(values, lesion), _FINER, order=1)
-    fine_near = ndimage.zoom(patch(near, lesion).astype(np.float32), _FINER, order=1) > 0.5
+    fine = scipy.ndimage.zoom(np.sign(lesion.contrast) * patch(values, lesion), _FINER, order=1)
+    fine_near = scipy.ndimage.zoom(patch(near, lesion).astype(np.float32), _FINER, order=1) > 0.5
     peak = np.where(fine_near, fine, -np.inf).argmax()
     top = fine.flat[peak]
     if not top > 0:
         return None
-    labels, _ = ndimage.label(fine > top / 2)
+    labels, _ = scipy.ndimage.label(fine > top / 2)
     return math.sqrt(float((labels == labels.flat[peak]).sum()))
 
 
@@ -199,7 +199,7 @@ def _radius(scan: Scan) -> tuple[float, float]:
 
 def _smoothed(image: Tensor, radius: tuple[float, float]) -> Tensor:
     """Gaussian smoothing of a complex image `(sets, y, x)` with a standard deviation of one radius."""
-    parts = (ndimage.gaussian_filter(part.numpy(), (0, *radius)) for part in (image.real, image.imag))
+    parts = (scipy.ndimage.gaussian_filter(part.numpy(), (0, *radius)) for part in (image.real, image.imag))
     real, imaginary = (torch.from_numpy(part) for part in parts)
     return torch.complex(real, imaginary)
 

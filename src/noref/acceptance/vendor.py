@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from noref.data.dataset import volume_of
 from noref.data.shown import cropped
@@ -173,7 +173,7 @@ def _placed(
     there = _points(header, shape) - corner
     along_x, along_y = (np.array(axis) for axis in found.header.directions[:2])
     places = np.stack([there @ along_y / found.header.spacing[0], there @ along_x / found.header.spacing[1]])
-    made = ndimage.map_coordinates(found.values, places, order=1, cval=np.nan)
+    made = scipy.ndimage.map_coordinates(found.values, places, order=1, cval=np.nan)
     covered = float(np.isfinite(made).mean())
     if covered < COVERED:
         raise NorefError(f"--vendor: its image covers {covered:.0%} of {name}; give the images of this scan")

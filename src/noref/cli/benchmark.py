@@ -35,7 +35,9 @@ def benchmark(
     features: Annotated[
         int | None, typer.Option(min=1, help="Of the networks. Default: the recipe's.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every run.")] = Size.steps,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of every run. Default: the experiment's.")
+    ] = None,
     stages: Annotated[int, typer.Option(min=1, help="Of refinement, which share the steps.")] = Size.stages,
     threads: Annotated[int | None, typer.Option(min=1, help="Of this process. Default: all cores.")] = None,
     results: Annotated[Path | None, typer.Option(help="Folder that gets a copy of the numbers.")] = None,
@@ -50,7 +52,8 @@ def benchmark(
     """
     if name not in EXPERIMENTS:
         raise NorefError(f"{name}: no such experiment; {nearest(name, list(EXPERIMENTS))}")
-    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps, stages)
+    experiment, home = EXPERIMENTS[name], output / name
+    size = Size(phases, features, steps or experiment.steps, stages)
     _check("--condition", condition or (), experiment.conditions)
     _check("--row", row or (), experiment.rows)
     runs = runs_of(experiment, home, size, conditions=condition or (), rows=row or (), seeds=seed or ())

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.special import ellipe, ellipkm1
 from torch import Tensor
 
 from noref.errors import NorefError
@@ -47,7 +47,7 @@ def loop(angle: float, centre: NDArray[np.float64], radius: float, tilt: float) 
         rho = np.sqrt(np.maximum(dx**2 + dy**2 + dz**2 - h**2, 1e-6))
         height = h**2 + WIRE**2
         alpha, beta = (radius - rho) ** 2 + height, (radius + rho) ** 2 + height
-        k, e = ellipkm1(alpha / beta), ellipe(1 - alpha / beta)
+        k, e = scipy.special.ellipkm1(alpha / beta), scipy.special.ellipe(1 - alpha / beta)
         axial = (k + e * (radius**2 - rho**2 - height) / alpha) / np.sqrt(beta)
         radial = h / rho**2 * (-k + e * (radius**2 + rho**2 + height) / alpha) / np.sqrt(beta)
         b_x = axial * normal[0] + radial * (dx - h * normal[0])

@@ -17,7 +17,7 @@ from noref.evaluation.results import Column
 from noref.evaluation.score import Reconstructor
 
 STEPS = 1200
-"""Optimiser steps of every run: 40 epochs of 120 slices, 4 at a time."""
+"""Optimiser steps of every run, unless an experiment has its own: 40 epochs of 120 slices, 4 at a time."""
 
 BATCH = 4
 VALIDATIONS = 40
@@ -99,6 +99,7 @@ class Experiment:
             those of `repeats`.
         repeats: folder of the experiment's data with scans that were repeated.
         people: whether the test's subjects are known to be different people.
+        steps: of the optimiser, of every run.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Experiment:
     further: Further | None = None
     repeats: str = ""
     people: bool = True
+    steps: int = STEPS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
-import scipy.io
+import scipy
 import torch
 from torch import Tensor
 

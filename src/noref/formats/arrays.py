@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 import h5py
 import numpy as np
-import scipy.io
+import scipy
 import torch
 from numpy.typing import NDArray
 

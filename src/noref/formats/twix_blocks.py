@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from noref.errors import NorefError
 from noref.formats.base import damaged
@@ -250,7 +250,7 @@ def _directions(quaternions: NDArray[np.float32]) -> NDArray[np.float64]:
     told = np.linalg.norm(quaternions, axis=1) > 0
     found = np.zeros((3, len(told), 3))
     if told.any():
-        turns = Rotation.from_quat(quaternions[told][:, [1, 2, 3, 0]])
+        turns = scipy.spatial.transform.Rotation.from_quat(quaternions[told][:, [1, 2, 3, 0]])
         found[:, told] = turns.as_matrix().transpose(2, 0, 1)
     return found
 

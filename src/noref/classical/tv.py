@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,6 @@ from noref.classical.fista import fista, next_momentum
 from noref.classical.smooth import smoothed, sparsifying_weights
 from noref.physics import Encoding, to_pairs
 
-_AXES = (-2, -1)
 _BOUND = 8.0
 """Of the largest eigenvalue of `∇ᵀ∇` in two dimensions."""
 
@@ -85,11 +85,20 @@ def _denoising_dual(image: Tensor, threshold: Tensor, dual: Tensor, iterations: 
         dual: first guess, `(batch, 2, 2·sets, y, x)`, along y and x.
         iterations: of projected gradient ascent.
     """
-    ahead, momentum = dual, 1.0
+    # All in the same memory: of small images, views and new tensors would take longer than the arithmetic.
+    dual, ahead, new, along = (of.clone() for of in (dual, dual, dual, dual))
+    denoised = torch.empty_like(image)
+    adjoint, gradient = _differences(ahead.unbind(1), -1, along), _differences((denoised, denoised), 1, new)
+    along_y, along_x = along.unbind(1)
+    momentum = 1.0
     for _ in range(iterations):
-        new = _project(ahead.add(_gradient(image - _adjoint(ahead)), alpha=1 / _BOUND), threshold)
+        _subtract(adjoint)
+        torch.sub(image, along_y.add_(along_x), out=denoised)
+        _subtract(gradient)
+        _project(torch.add(ahead, new, alpha=1 / _BOUND, out=new), threshold)
         before, momentum = momentum, next_momentum(momentum)
-        dual, ahead = new, dual.lerp(new, 1 + (before - 1) / momentum)
+        torch.lerp(dual, new, 1 + (before - 1) / momentum, out=ahead)
+        dual.copy_(new)
     return dual
 
 
@@ -111,26 +120,36 @@ def _power(dual: Tensor) -> Tensor:
 def _gradient(image: Tensor) -> Tensor:
     """`∇x`: pairs `(batch, 2·sets, y, x)` to differences `(batch, 2, 2·sets, y, x)`."""
     differences = image.new_empty(image.shape[0], 2, *image.shape[1:])
-    for i, axis in enumerate(_AXES):
-        _less_neighbour(image, 1, axis, differences[:, i])
+    _subtract(_differences((image, image), 1, differences))
     return differences
 
 
 def _adjoint(dual: Tensor) -> Tensor:
     """`∇ᵀu`, the adjoint of `_gradient`."""
-    along_y, along_x = (
-        _less_neighbour(part, -1, axis, torch.empty_like(part))
-        for part, axis in zip(dual.unbind(1), _AXES, strict=True)
-    )
-    return along_y.add_(along_x)
+    along = torch.empty_like(dual)
+    _subtract(_differences(dual.unbind(1), -1, along))
+    return along.sum(1)
 
 
-def _less_neighbour(image: Tensor, shift: int, axis: int, out: Tensor) -> Tensor:
-    """`x − x.roll(shift, axis)`, the shift 1 or −1, without a copy of the image."""
-    last = image.shape[axis] - 1
-    rest, edge, across = (1, 0, last) if shift == 1 else (0, last, 0)
-    torch.sub(
-        image.narrow(axis, rest, last), image.narrow(axis, 1 - rest, last), out=out.narrow(axis, rest, last)
-    )
-    torch.sub(image.narrow(axis, edge, 1), image.narrow(axis, across, 1), out=out.narrow(axis, edge, 1))
-    return out
+def _differences(images: Sequence[Tensor], shift: int, out: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Views: the first less the second, in the third, is `x − x.roll(shift, axis)`, without a copy of x.
+
+    Args:
+        images: x along y, and along x.
+        shift: 1 or −1.
+        out: of both, `(batch, 2, …)`.
+    """
+    parts = []
+    for image, made, axis in zip(images, out.unbind(1), (-2, -1), strict=True):
+        last = image.shape[axis] - 1
+        rest, edge, across = (1, 0, last) if shift == 1 else (0, last, 0)
+        for one, other, size in ((rest, 1 - rest, last), (edge, across, 1)):
+            parts.append(
+                (image.narrow(axis, one, size), image.narrow(axis, other, size), made.narrow(axis, one, size))
+            )
+    return parts
+
+
+def _subtract(parts: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+    for one, other, out in parts:
+        torch.sub(one, other, out=out)

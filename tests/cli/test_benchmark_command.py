@@ -59,6 +59,8 @@ def test_an_experiment_is_trained_scored_and_reported(
     ]
     assert listed[-1] == "2 of 6 runs are finished"
 
+    assert done(*words, "--train").out == ""
+    assert not list((tmp_path / "out").rglob("report.html"))
     result = done(*words, "--results", tmp_path / "numbers")
     assert trained == ["ssdu", "default", "supervised", "supervised", "ssdu", "default", "supervised"]
     page = Path(result.out.strip())
@@ -97,6 +99,7 @@ def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:
     assert refused(*given, "--condition", "9x").endswith("--condition: '9x' is unknown; did you mean '8x'?")
     assert refused(*given, "--row", "idl").endswith("--row: 'idl' is unknown; did you mean 'idr'?")
     assert "no run is of that" in refused(*given, "--seed", "7")
+    assert "--train and --score: that leaves nothing to do" in refused(*given, "--train", "--score")
     odd = command(scans, tmp_path / "odd")
     assert "21 steps are not whole epochs of 2" in refused(*odd, "--steps", "21")
     missing = ["benchmark", "brain", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "new")]

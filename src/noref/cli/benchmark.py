@@ -44,6 +44,7 @@ def benchmark(
     list_only: Annotated[
         bool, typer.Option("--list", help="Say which runs there are, and train none.")
     ] = False,
+    train_only: Annotated[bool, typer.Option("--train", help="Score nothing, train what is left.")] = False,
     score: Annotated[bool, typer.Option("--score", help="Train nothing, score what there is.")] = False,
 ) -> None:
     """Train and score a standing experiment; the same command goes on where it was stopped.
@@ -52,6 +53,8 @@ def benchmark(
     """
     if name not in EXPERIMENTS:
         raise NorefError(f"{name}: no such experiment; {nearest(name, list(EXPERIMENTS))}")
+    if train_only and score:
+        raise NorefError("--train and --score: that leaves nothing to do; give one of them, or none for both")
     experiment, home = EXPERIMENTS[name], output / name
     size = Size(phases, features, steps or experiment.steps, stages)
     _check("--condition", condition or (), experiment.conditions)
@@ -71,6 +74,8 @@ def benchmark(
         except Interrupted:
             print(f"noref: stopped and saved; go on with: {shlex.join(_command())}", file=sys.stderr)
             raise typer.Exit(130) from None
+    if train_only:
+        return
     # All that there is of each table, whoever trained it.
     tables = runs_of(experiment, home, size, conditions=condition or ())
     with claim(home / "report.lock", wait=True):

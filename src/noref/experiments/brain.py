@@ -50,6 +50,7 @@ ROWS = {
     "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=_TWICE),
     "proxies-equivariant-four-times": Row("jssl-equivariant", proxy="phantoms", share=_FOUR_TIMES),
     "supervised-twice": Row("supervised", share=_TWICE),
+    "supervised-four-times": Row("supervised", share=_FOUR_TIMES),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
 """Three seeds; the others are a first look."""

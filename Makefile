@@ -1,4 +1,5 @@
-# Both commands make their own environment in .venv, once. torch is what pip finds for this machine.
+# Both commands make their own environment in .venv, once. torch is what pip finds for this machine. Python compiles
+# what it imports; compiling all that is installed takes pip longer than installing it.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -8,8 +9,8 @@ env: .venv/installed
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet "torch>=2.6,<2.14"
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile "torch>=2.6,<2.14"
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[dev]"
 	touch $@
 
 # The main job on simulated data: see demo/report.html afterwards.

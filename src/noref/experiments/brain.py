@@ -23,6 +23,7 @@ PHANTOM_PHASE = 0.15
 """Of a smooth random phase: the scans are nearly real."""
 
 _PLAIN = "loss.weighting=none"
+_UNET = "network={name: unet, features: 16, demodulate: true}"
 _TWICE, _FOUR_TIMES = Fraction(2), Fraction(4)
 
 ROWS = {
@@ -30,7 +31,8 @@ ROWS = {
     "default": Row("default"),
     "idr": Row("idr", STAGES),
     "supervised": Row("supervised"),
-    "unet": Row("default", ("network={name: unet, features: 16, demodulate: true}",)),
+    "unet": Row("default", (_UNET,)),
+    "supervised-unet": Row("supervised", (_UNET,)),
     "ssdu-plain": Row("ssdu", (_PLAIN,)),
     "default-plain": Row("default", (_PLAIN,)),
     "idr-plain": Row("idr", (*STAGES, _PLAIN)),

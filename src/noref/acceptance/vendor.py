@@ -15,7 +15,7 @@ import scipy
 import torch
 from numpy.typing import NDArray
 
-from noref.data.dataset import volume_of
+from noref.data.seen import volume_of
 from noref.data.shown import cropped
 from noref.errors import NorefError
 from noref.formats import read

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from noref.data.dataset import Dataset, Seen
+from noref.data.dataset import Dataset
 from noref.data.prepare import Preparation, undersample
+from noref.data.seen import Seen
 from noref.sampling.holdout import all_calibrates
 from noref.scan import Scan
 

@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from noref.data.dataset import Dataset, Seen, densities
+from noref.data.dataset import Dataset
 from noref.data.files import subject_of, subjects_of
 from noref.data.folder import Folder
 from noref.data.prepare import Preparation
 from noref.data.record import get
+from noref.data.seen import Seen, densities
 from noref.data.split import Split
 from noref.data.storage import INDEX, MANIFEST, UNFINISHED, Storage
 from noref.data.zarr import SUFFIX, ZarrFolder, ZarrObjects

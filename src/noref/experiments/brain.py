@@ -34,6 +34,7 @@ ROWS = {
     "unet": Row("default", (_UNET,)),
     "supervised-unet": Row("supervised", (_UNET,)),
     "ssdu-plain": Row("ssdu", (_PLAIN,)),
+    "ssdu-uniform": Row("ssdu", ("method.partition.weight=uniform",)),
     "default-plain": Row("default", (_PLAIN,)),
     "idr-plain": Row("idr", (*STAGES, _PLAIN)),
     "idr-refined": Row("idr-refined", STAGES),

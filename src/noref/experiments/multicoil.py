@@ -23,6 +23,7 @@ _POINTS = "method.partition={weight: gaussian, share: 0.4, unit: points}"
 ROWS = {
     "ssdu": Row("ssdu"),
     "ssdu-points": Row("ssdu", (_POINTS,)),
+    "ssdu-drawn": Row("ssdu", ("method.partition.share=[0.05, 0.45]",)),
     "weighted": Row("weighted"),
     "robust": Row("robust"),
     "default": Row("default"),
@@ -32,8 +33,9 @@ ROWS = {
     "equivariant-one-mask": Row("equivariant", ("method.other=false",)),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
-EQUIVARIANT = ("equivariant", "equivariant-one-mask")
-"""For masks of each scan's own, and for one."""
+OWN_MASKS = ("ssdu-drawn", "equivariant")
+ONE_MASK = ("equivariant-one-mask",)
+"""What is looked at, with little noise, where masks differ, and where they do not."""
 
 
 def write(data: Path, output: Path, matrix: int) -> None:
@@ -69,12 +71,10 @@ def _others(rate: int) -> dict[str, dict[str, Any]]:
 
 
 def condition(rate: int, level: int, one_mask: bool) -> Condition:
-    """A table: of one acceleration, one level of noise, masks of each scan's own or one for all.
-
-    With little noise it is asked what equivariance adds, and where masks differ, too, whether seeds do.
-    """
+    """A table: of one acceleration, one level of noise, masks of each scan's own or one for all."""
     little = level == NOISE[0]
-    rows = [row for row in ROWS if row not in EQUIVARIANT or (little and row == EQUIVARIANT[one_mask])]
+    looked_at = (ONE_MASK if one_mask else OWN_MASKS) if little else ()
+    rows = [row for row in ROWS if row in looked_at or row not in OWN_MASKS + ONE_MASK]
     sampling = {"mask": "lines", "acceleration": rate, "acs": ACS, "seed": SEED}
     return Condition(
         train=tuple(f"{level}dB/siat{scan}" for scan in (1, 2, 3, 4)),

@@ -48,6 +48,7 @@ ROWS = {
     "parallel": Row("parallel"),
     "proxies": Row("jssl-idr", ("method.target.stages=1",), proxy="phantoms"),
     "proxies-equivariant": Row("jssl-equivariant", proxy="phantoms"),
+    "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),
     "default-twice": Row("default", share=_TWICE),
     "equivariant-twice": Row("equivariant", share=_TWICE),
     "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=_TWICE),
@@ -58,7 +59,14 @@ ROWS = {
 CORE = ("ssdu", "default", "idr", "supervised")
 """Three seeds; the others are a first look."""
 
-BEYOND = ("unet", "equivariant", "proxies-equivariant", "equivariant-twice", "supervised-twice")
+BEYOND = (
+    "unet",
+    "equivariant",
+    "proxies-equivariant",
+    "proxies-then-equivariant",
+    "equivariant-twice",
+    "supervised-twice",
+)
 """Of these, what is looked at where scans are sampled more densely, too."""
 
 

@@ -20,10 +20,9 @@ from torch.utils.data import Dataset as Loaded
 from noref import api
 from noref.config import Source
 from noref.data.dataset import Dataset
-from noref.data.files import Scans
+from noref.data.files import Scans, volume_of
 from noref.data.overview import SHEET, contact_sheet
 from noref.data.prepare import check_mask
-from noref.data.seen import volume_of
 from noref.data.shard import Shard
 from noref.data.storage import MANIFEST, PARTS, Storage
 from noref.data.store import Store, is_store, open_store, storage_at

@@ -25,8 +25,8 @@ from synthetic import scan, undersampled
 from torch.utils.data import DataLoader
 
 from noref.data.dataset import Dataset
+from noref.data.files import volume_of
 from noref.data.prepare import Preparation
-from noref.data.seen import volume_of
 from noref.data.storage import Storage
 from noref.data.store import VERSION, Store, is_store, storage_at
 from noref.data.storing import Written, abandon_store, begin_store, finish_store, write_store, write_volume

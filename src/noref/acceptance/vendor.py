@@ -15,7 +15,7 @@ import scipy
 import torch
 from numpy.typing import NDArray
 
-from noref.data.seen import volume_of
+from noref.data.files import volume_of
 from noref.data.shown import cropped
 from noref.errors import NorefError
 from noref.formats import read

@@ -55,8 +55,7 @@ def benchmark(
         raise NorefError(f"{name}: no such experiment; {nearest(name, list(EXPERIMENTS))}")
     if train_only and score:
         raise NorefError("--train and --score: that leaves nothing to do; give one of them, or none for both")
-    experiment, home = EXPERIMENTS[name], output / name
-    size = Size(phases, features, steps or experiment.steps, stages)
+    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps, stages)
     _check("--condition", condition or (), experiment.conditions)
     _check("--row", row or (), experiment.rows)
     runs = runs_of(experiment, home, size, conditions=condition or (), rows=row or (), seeds=seed or ())

@@ -18,10 +18,9 @@ from noref import formats
 from noref.cli.sources import checked
 from noref.coils import SUSPECT, acs_box, folded
 from noref.config.load import parse_override
-from noref.data.files import alone_of, image_files, reader
+from noref.data.files import alone_of, image_files, reader, volume_of
 from noref.data.noise import noise_level, noise_power
 from noref.data.overview import SHEET, summary
-from noref.data.seen import volume_of
 from noref.data.store import Store, is_store, open_store
 from noref.errors import NorefError
 from noref.files import check_writable

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noref.data.files import Scans, subject_of
+from noref.data.files import Scans, subject_of, volume_of
 from noref.data.oversampling import without_oversampling
 from noref.data.packed import PackedMasks, unpacked
 from noref.data.prepare import (
@@ -23,7 +23,7 @@ from noref.data.prepare import (
     prepare,
     undersample,
 )
-from noref.data.seen import Seen, Shape, by_shape, densities, raw_labels, volume_of
+from noref.data.seen import Seen, Shape, by_shape, densities, raw_labels
 from noref.errors import NorefError
 from noref.formats import pseudonym
 from noref.sampling.holdout import hold_out

@@ -148,6 +148,11 @@ def subject_of(scan: str) -> str:
     return scan.split("/", 1)[0]
 
 
+def volume_of(name: str) -> str:
+    """`subject/scan` of a slice's id, `subject/scan/slice`."""
+    return name.rsplit("/", 1)[0]
+
+
 def image_files(path: str | Sequence[str], how: Reading) -> list[Path]:
     """The files of images among those that a path names: without those of noise and calibration scans.
 

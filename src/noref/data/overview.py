@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from noref.data.files import volume_of
 from noref.data.noise import noise_power
 from noref.data.packed import unpacked
 from noref.data.recognised import recognised
-from noref.data.seen import Seen, raw_labels, volume_of
+from noref.data.seen import Seen, raw_labels
 from noref.data.shown import cropped, magnitude
 from noref.data.store import Store
 from noref.formats import png

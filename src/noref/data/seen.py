@@ -106,8 +106,3 @@ def raw_labels(survey: Collection[Seen]) -> list[str]:
     made = sum(seen.raw is False for seen in survey)
     which = "" if made == len(survey) else f"{made} of {len(survey)} slices "
     return [f"{which}not raw, made from images or simulated"] if made else []
-
-
-def volume_of(name: str) -> str:
-    """`subject/scan` of a slice's id, `subject/scan/slice`."""
-    return name.rsplit("/", 1)[0]

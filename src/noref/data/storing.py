@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from noref.data.files import volume_of
 from noref.data.prepare import Preparation
 from noref.data.record import ALIGNED
-from noref.data.seen import Seen, densities, volume_of
+from noref.data.seen import Seen, densities
 from noref.data.storage import INDEX, MANIFEST, PARTS, UNFINISHED, Place, Storage
 from noref.data.store import VERSION, arrays_of, storage_at, survey_of
 from noref.errors import NorefError

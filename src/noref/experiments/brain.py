@@ -48,6 +48,7 @@ ROWS = {
     "parallel": Row("parallel"),
     "proxies": Row("jssl-idr", ("method.target.stages=1",), proxy="phantoms"),
     "proxies-equivariant": Row("jssl-equivariant", proxy="phantoms"),
+    # In all as many steps as those that train twice as long.
     "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),
     "default-twice": Row("default", share=_TWICE),
     "equivariant-twice": Row("equivariant", share=_TWICE),

@@ -119,7 +119,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Size:
-    """What of a recipe may be overridden: None for the recipe's own.
+    """What of a recipe, or of an experiment, may be overridden: None for its own.
 
     Attributes:
         phases: of the network.
@@ -130,7 +130,7 @@ class Size:
 
     phases: int | None = None
     features: int | None = None
-    steps: int = STEPS
+    steps: int | None = None
     stages: int = 5
 
     def settings(self) -> list[str]:
@@ -158,6 +158,11 @@ class Run:
     seed: int
     home: Path
     size: Size = field(default=Size())
+
+    @property
+    def steps(self) -> Fraction:
+        """Of the optimiser."""
+        return (self.size.steps or self.experiment.steps) * self.experiment.rows[self.row].share
 
     @property
     def folder(self) -> Path:
@@ -216,10 +221,10 @@ class Run:
         mixing = recipe.training.mixing if row.target and row.proxy else 0
         visited = len(files(sources["target" if row.target else "proxy"]))
         per_epoch = math.ceil(visited / (BATCH * (1 - mixing)))
-        epochs = self.size.steps * row.share / per_epoch / stages
+        epochs = self.steps / per_epoch / stages
         if epochs.denominator > 1 or epochs < 1:
             raise NorefError(
-                f"{self.experiment.name} {self.condition} {self.row}: {self.size.steps} steps are not whole "
+                f"{self.experiment.name} {self.condition} {self.row}: {self.steps} steps are not whole "
                 f"epochs of {per_epoch} in each of {stages} stages; give another number of --steps"
             )
         own = [

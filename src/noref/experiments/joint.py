@@ -27,7 +27,7 @@ PHANTOMS = 120
 """As many as there are heads."""
 
 STEPS = 480
-"""Hearts are few: of 1200 steps those after the first 30 to 440 made Γ of the validation hearts worse."""
+"""Hearts are few: of 1200 steps at 8x, those after the first 30 to 660 made Γ of the validation worse."""
 
 _HALF = Fraction(1, 2)
 _TWICE = Fraction(2)

@@ -33,9 +33,10 @@ ROWS = {
     "equivariant-one-mask": Row("equivariant", ("method.other=false",)),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
-OWN_MASKS = ("ssdu-drawn", "equivariant")
-ONE_MASK = ("equivariant-one-mask",)
-"""What is looked at, with little noise, where masks differ, and where they do not."""
+LOOKED_AT = {False: ("ssdu-drawn", "equivariant"), True: ("equivariant-one-mask",)}
+"""With little noise, too: where masks differ, and where there is one for all."""
+
+EVERYWHERE = [row for row in ROWS if all(row not in some for some in LOOKED_AT.values())]
 
 
 def write(data: Path, output: Path, matrix: int) -> None:
@@ -73,8 +74,7 @@ def _others(rate: int) -> dict[str, dict[str, Any]]:
 def condition(rate: int, level: int, one_mask: bool) -> Condition:
     """A table: of one acceleration, one level of noise, masks of each scan's own or one for all."""
     little = level == NOISE[0]
-    looked_at = (ONE_MASK if one_mask else OWN_MASKS) if little else ()
-    rows = [row for row in ROWS if row in looked_at or row not in OWN_MASKS + ONE_MASK]
+    rows = [*EVERYWHERE, *(LOOKED_AT[one_mask] if little else ())]
     sampling = {"mask": "lines", "acceleration": rate, "acs": ACS, "seed": SEED}
     return Condition(
         train=tuple(f"{level}dB/siat{scan}" for scan in (1, 2, 3, 4)),

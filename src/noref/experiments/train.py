@@ -68,7 +68,7 @@ def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: 
         NorefError: if the experiment was begun with another matrix or size: its tables would mix them.
     """
     folder, note = home / "data", home / "experiment.json"
-    begun = {"matrix": matrix, **asdict(size)}
+    begun = {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
     with claim(home / "data.lock", wait=True):
         if note.exists() and (before := json.loads(note.read_text(encoding="utf-8"))) != begun:
             said = ", ".join(f"{name} {value}" for name, value in before.items() if begun.get(name) != value)
@@ -119,15 +119,16 @@ def _train(run: Run) -> None:
 
 
 def hours(run: Run) -> float:
-    """What a run took, in hours of its process's CPU time, all its sittings together; NaN if it is not known.
+    """What a run took, and the one that it starts from, in hours of CPU time; NaN if it is not known.
 
-    By the clock it would depend on what else the machine did.
+    Of all sittings of their processes. By the clock it would depend on what else the machine did.
     """
     note = run.folder / "time.jsonl"
     if not note.exists():
         return math.nan
     lines = note.read_text(encoding="utf-8").splitlines()
-    return sum(float(json.loads(line)["cpu"]) for line in lines) / 3600
+    before = hours(run.start) if run.start is not None else 0.0
+    return before + sum(float(json.loads(line)["cpu"]) for line in lines) / 3600
 
 
 @contextmanager

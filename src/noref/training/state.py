@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from noref.data.seen import volume_of
+from noref.data.files import volume_of
 from noref.training.store import Origin
 
 

@@ -1,5 +1,7 @@
 # Both commands make their own environment in .venv, once. torch is what pip finds for this machine. Python compiles
-# what it imports; compiling all that is installed takes pip longer than installing it.
+# what it imports, and keeps that whatever the surroundings say: the tests start noref a hundred times. To compile all
+# that is installed takes pip longer than to install it.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 BIN := .venv/bin
 

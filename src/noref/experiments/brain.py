@@ -42,6 +42,8 @@ ROWS = {
     "idr-no-bank": Row("idr", (*STAGES, "method.bank=false")),
     "idr-dc-measured": Row("idr", (*STAGES, "method.dc=measured")),
     "idr-fixed-teacher": Row("idr-fixed-teacher", STAGES),
+    # `default` to its end, and only then refined: with five stages in the same steps none of them is flat.
+    "idr-two-long-stages": Row("idr", ("method.stages=2", "training.rollback=0"), share=_TWICE),
     "cyclic": Row("cyclic"),
     "multioperator": Row("multioperator"),
     "equivariant": Row("equivariant"),

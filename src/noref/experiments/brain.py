@@ -52,6 +52,9 @@ ROWS = {
     "proxies-equivariant": Row("jssl-equivariant", proxy="phantoms"),
     # In all as many steps as those that train twice as long.
     "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),
+    "proxies-longer-then-equivariant": Row(
+        "equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant-four-times"
+    ),
     "default-twice": Row("default", share=_TWICE),
     "equivariant-twice": Row("equivariant", share=_TWICE),
     "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=_TWICE),

@@ -7,16 +7,20 @@ from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
+import torch
 
 from noref.config import Config, build_method, build_network
 from noref.errors import NorefError
 from noref.experiments import EXPERIMENTS, Condition, Experiment, Run, Size
+from noref.experiments.brain import interpolated
 from noref.experiments.experiment import files, spread
 from noref.experiments.joint import SETS
 from noref.experiments.train import once, runs_of
+from noref.physics import fft2c
 
 NUMBERS = {
-    "brain": {**{f"siat{scan}": 30 for scan in range(1, 7)}, "phantoms": 120},
+    "brain": {f"{of}siat{scan}": 30 for scan in range(1, 7) for of in ("", "interpolated/")}
+    | {"phantoms": 120},
     "brain-multicoil": {f"{level}dB/siat{scan}": 30 for level in (40, 25) for scan in range(1, 7)},
     "joint": {"train": 40, "validation": 11, "test": 11, "heads": 120, "phantoms": 120},
     "lowfield": {"patient1": 12, "patient2": 12, "patient3": 12, "averages": 8, "heads": 120},
@@ -132,6 +136,16 @@ def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
     run = Run(EXPERIMENTS["brain"], "8x", "ssdu", 0, tmp_path, Size())
     with pytest.raises(NorefError, match=r"siat1: no scans; remove the data folder"):
         run.config()
+
+
+def test_interpolated_images_hold_nothing_beyond_half_of_the_matrix() -> None:
+    image = torch.randn(96, 128, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    kspace, made = fft2c(image), fft2c(interpolated(image, 64))
+    inside = (slice(48 - 8, 48 + 8), slice(64 - 8, 64 + 8))
+    torch.testing.assert_close(made[inside], kspace[inside], rtol=0.35, atol=0)
+    made[48 - 16 : 48 + 16, 64 - 16 : 64 + 16] = 0
+    assert float(made.abs().square().sum()) < 1e-2 * float(kspace.abs().square().sum())
+    assert not torch.equal(made, torch.zeros_like(made))  # tapered: a scan's padding would be zero itself
 
 
 @pytest.mark.real_data

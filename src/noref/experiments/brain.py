@@ -6,11 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from noref.data.phantoms import phantom, smooth_phase
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_scan
+from noref.physics import fft2c, ifft2c
 from noref.seeding import Key
 
 PHANTOMS = 120
@@ -21,6 +23,12 @@ PHANTOM_NOISE = 22
 
 PHANTOM_PHASE = 0.15
 """Of a smooth random phase: the scans are nearly real."""
+
+INTERPOLATED = "interpolated"
+"""Folder of the same slices, as consoles interpolate them."""
+
+EDGE = 4
+"""Samples over which the filter of interpolated images falls to 1 / e."""
 
 _PLAIN = "loss.weighting=none"
 _UNET = "network={name: unet, features: 16, demodulate: true}"
@@ -76,19 +84,25 @@ BEYOND = (
 """Of these, what is looked at where scans are sampled more densely, too."""
 
 
+PAPERS = (*CORE, "ssdu-plain", "idr-plain")
+"""What is looked at on images like the papers'."""
+
+
 def write(data: Path, output: Path, matrix: int) -> None:
     """Writes single-coil k-space of every slice, cropped to the matrix: `siatN/siatN-SLICE.h5`.
 
-    Beside them simulated brains, `phantoms/phantom-NUMBER.h5`, for rows with proxies: nobody need scan them.
+    Beside them the same slices `interpolated`, and simulated brains, `phantoms/phantom-NUMBER.h5`, for rows
+    with proxies: nobody need scan them.
     """
     for scan in siat.SCANS:
         subject = f"siat{scan}"
         for index, image in enumerate(siat.slices(data, scan)):
             name = f"{subject}-{index:02d}"
-            # What noise there is, is in the images: nothing is known without it.
-            write_scan(
-                output / subject, name, image, matrix, subject=subject, noise_db=None, coils=1, clean=False
-            )
+            for folder, made in ((output, image), (output / INTERPOLATED, interpolated(image, matrix))):
+                # What noise there is, is in the images: nothing is known without it.
+                write_scan(
+                    folder / subject, name, made, matrix, subject=subject, noise_db=None, coils=1, clean=False
+                )
     shape = (2 * matrix, 2 * matrix)
     for number in range(1, PHANTOMS + 1):
         name = f"phantom-{number:03d}"
@@ -99,14 +113,37 @@ def write(data: Path, output: Path, matrix: int) -> None:
         write_scan(folder, name, image, matrix, subject=name, noise_db=PHANTOM_NOISE, coils=1, clean=False)
 
 
-def condition(acceleration: int, test: int, seeds: dict[str, int]) -> Condition:
-    """A table: one scan tests, the one before it validates, the other four train."""
+def interpolated(image: Tensor, matrix: int) -> Tensor:
+    """The image as a scanner would show it that acquired half of the matrix along each axis.
+
+    `Fᴴ (1 + e^((|k| − matrix/4) / 4))⁻¹ F x`, with |k| the distance from the centre of k-space: consoles
+    taper k-space and pad it with zeros. Hardly anything is left outside, of noise neither (Shimron et al.,
+    PNAS 2022).
+
+    Args:
+        image: complex `(y, x)`.
+        matrix: of the scan to be.
+    """
+    rows, columns = (torch.arange(size) - size // 2 for size in image.shape)
+    distance = (rows[:, None].square() + columns.square()).sqrt()
+    return ifft2c(torch.sigmoid((matrix / 4 - distance) / EDGE) * fft2c(image))
+
+
+def condition(acceleration: int, test: int, seeds: dict[str, int], of: str = "") -> Condition:
+    """A table: one scan tests, the one before it validates, the other four train.
+
+    Args:
+        acceleration: of all of them.
+        test: number of the scan.
+        seeds: of each row.
+        of: folder of the data that they are in.
+    """
     validation = siat.SCANS[test - 2]
     train = [scan for scan in siat.SCANS if scan not in (test, validation)]
     return Condition(
-        train=tuple(f"siat{scan}" for scan in train),
-        validation=(f"siat{validation}",),
-        test=(f"siat{test}",),
+        train=tuple(str(Path(of, f"siat{scan}")) for scan in train),
+        validation=(str(Path(of, f"siat{validation}")),),
+        test=(str(Path(of, f"siat{test}")),),
         sampling={"mask": "random2d", "acceleration": acceleration, "acs": 8, "seed": SEED},
         seeds=seeds,
     )
@@ -123,6 +160,10 @@ EXPERIMENT = Experiment(
         "8x": condition(8, 6, {row: 3 if row in CORE else 1 for row in ROWS}),
         "4x": condition(4, 6, dict.fromkeys(CORE, 3) | dict.fromkeys(BEYOND, 1)),
         **{f"8x-fold{test}": condition(8, test, dict.fromkeys(CORE, 1)) for test in siat.SCANS[:-1]},
+        **{
+            f"{rate}x-interpolated": condition(rate, 6, dict.fromkeys(PAPERS, 1), INTERPOLATED)
+            for rate in (8, 4)
+        },
     },
     classical=("zero-filled", "tv", "wavelet"),
     write=write,

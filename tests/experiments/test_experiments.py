@@ -21,7 +21,8 @@ from noref.physics import fft2c
 NUMBERS = {
     "brain": {f"{of}siat{scan}": 30 for scan in range(1, 7) for of in ("", "interpolated/")}
     | {"phantoms": 120},
-    "brain-multicoil": {f"{level}dB/siat{scan}": 30 for level in (40, 25) for scan in range(1, 7)},
+    "brain-multicoil": {f"{level}dB/siat{scan}": 30 for level in (40, 25) for scan in range(1, 7)}
+    | {"40dB/phantoms": 120},
     "joint": {"train": 40, "validation": 11, "test": 11, "heads": 120, "phantoms": 120},
     "lowfield": {"patient1": 12, "patient2": 12, "patient3": 12, "averages": 8, "heads": 120},
 }

@@ -8,21 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from noref.data.phantoms import phantom, smooth_phase
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
-from noref.experiments.simulated import SEED, write_scan
+from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.physics import fft2c, ifft2c
-from noref.seeding import Key
-
-PHANTOMS = 120
-"""As many as there are slices to train on."""
 
 PHANTOM_NOISE = 22
 """dB, as the scans' own is."""
-
-PHANTOM_PHASE = 0.15
-"""Of a smooth random phase: the scans are nearly real."""
 
 INTERPOLATED = "interpolated"
 """Folder of the same slices, as consoles interpolate them."""
@@ -91,8 +83,7 @@ PAPERS = (*CORE, "ssdu-plain", "idr-plain")
 def write(data: Path, output: Path, matrix: int) -> None:
     """Writes single-coil k-space of every slice, cropped to the matrix: `siatN/siatN-SLICE.h5`.
 
-    Beside them the same slices `interpolated`, and simulated brains, `phantoms/phantom-NUMBER.h5`, for rows
-    with proxies: nobody need scan them.
+    Beside them the same slices `interpolated`, and `phantoms` for rows with proxies.
     """
     for scan in siat.SCANS:
         subject = f"siat{scan}"
@@ -103,14 +94,7 @@ def write(data: Path, output: Path, matrix: int) -> None:
                 write_scan(
                     folder / subject, name, made, matrix, subject=subject, noise_db=None, coils=1, clean=False
                 )
-    shape = (2 * matrix, 2 * matrix)
-    for number in range(1, PHANTOMS + 1):
-        name = f"phantom-{number:03d}"
-        phase = torch.from_numpy(PHANTOM_PHASE * smooth_phase(shape, Key(SEED, name, "phase")))
-        magnitude = phantom("brain", shape, Key(SEED, name, "phantom")).abs()
-        image = torch.polar(magnitude, phase.to(magnitude.dtype))
-        folder = output / "phantoms"
-        write_scan(folder, name, image, matrix, subject=name, noise_db=PHANTOM_NOISE, coils=1, clean=False)
+    write_brains(output / "phantoms", matrix, noise_db=PHANTOM_NOISE, coils=1)
 
 
 def interpolated(image: Tensor, matrix: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from noref.experiments import siat
 from noref.experiments.experiment import STAGES, Condition, Experiment, Row
-from noref.experiments.simulated import SEED, write_scan
+from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.files import whole
 from noref.sampling.masks import acquisition_mask
 from noref.seeding import Key
@@ -17,6 +17,7 @@ from noref.seeding import Key
 NOISE = (40, 25)
 RATES = (4, 8)
 ACS = 12
+PHANTOMS = f"{NOISE[0]}dB/phantoms"
 
 _POINTS = "method.partition={weight: gaussian, share: 0.4, unit: points}"
 
@@ -30,23 +31,29 @@ ROWS = {
     "idr": Row("idr", STAGES),
     "supervised": Row("supervised"),
     "equivariant": Row("equivariant"),
+    "proxies-equivariant": Row("jssl-equivariant", proxy=PHANTOMS),
+    "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),
     "equivariant-one-mask": Row("equivariant", ("method.other=false",)),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
-LOOKED_AT = {False: ("ssdu-drawn", "equivariant"), True: ("equivariant-one-mask",)}
+LOOKED_AT = {
+    False: ("ssdu-drawn", "equivariant", "proxies-equivariant", "proxies-then-equivariant"),
+    True: ("equivariant-one-mask",),
+}
 """With little noise, too: where masks differ, and where there is one for all."""
 
 EVERYWHERE = [row for row in ROWS if all(row not in some for some in LOOKED_AT.values())]
 
 
 def write(data: Path, output: Path, matrix: int) -> None:
-    """Writes every slice at both levels of noise, such as `40dB/siat1/siat1-00.h5`, and the masks for all."""
+    """Writes every slice at both levels of noise, `40dB/siat1/siat1-00.h5`; phantoms; masks for all."""
     for scan in siat.SCANS:
         subject = f"siat{scan}"
         for index, image in enumerate(siat.slices(data, scan)):
             for level in NOISE:
                 folder = output / f"{level}dB" / subject
                 write_scan(folder, f"{subject}-{index:02d}", image, matrix, subject=subject, noise_db=level)
+    write_brains(output / PHANTOMS, matrix, noise_db=NOISE[0])
     for rate in RATES:
         key = Key(SEED, "everyone", "mask")
         mask = acquisition_mask("equispaced", (matrix, matrix), rate, ACS, key)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.data import coil_models
+from noref.data.phantoms import phantom, smooth_phase
 from noref.data.simulate import acquire
 from noref.errors import NorefError
 from noref.formats import fastmri
@@ -19,6 +20,12 @@ SEED = 2026
 """Of the data sets: fixes coils, noise, phases, Ω and Γ for life."""
 
 COILS = 8
+
+BRAINS = 120
+"""Simulated ones: as many as there are slices to train on."""
+
+BRAIN_PHASE = 0.15
+"""Of their smooth random phase: the scans of heads are nearly real."""
 
 
 def write_scan(
@@ -73,3 +80,23 @@ def write_scan(
         key=Key(SEED, name, "noise"),
     )
     fastmri.write(folder / f"{name}.h5", [made if clean else replace(made, clean=None)])
+
+
+def write_brains(folder: Path, matrix: int, *, noise_db: float, coils: int = COILS) -> None:
+    """Writes simulated brains, `FOLDER/phantom-NUMBER.h5`, fully sampled: proxies that nobody need scan.
+
+    Their references hold their noise, as full scans do.
+
+    Args:
+        folder: of the data set.
+        matrix: of the scans.
+        noise_db: as in `write_scan`.
+        coils: as in `write_scan`.
+    """
+    shape = (2 * matrix, 2 * matrix)
+    for number in range(1, BRAINS + 1):
+        name = f"phantom-{number:03d}"
+        phase = torch.from_numpy(BRAIN_PHASE * smooth_phase(shape, Key(SEED, name, "phase")))
+        magnitude = phantom("brain", shape, Key(SEED, name, "phantom")).abs()
+        image = torch.polar(magnitude, phase.to(magnitude.dtype))
+        write_scan(folder, name, image, matrix, subject=name, noise_db=noise_db, coils=coils, clean=False)

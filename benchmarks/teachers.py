@@ -6,7 +6,8 @@
 A run of the recipe `idr` begins where its second stage would, with the data and the steps of a row of
 `noref benchmark brain`: what lies outside Ω is filled up from the images that a finished run makes of Ω∖Γ, or
 from the full scans (`truth`), which nobody has. If refinement does what it should, it closes most of the
-distance to supervised training with these. Prints the mean PSNR of the test scan, and of what was learned from.
+distance to supervised training with these. Prints the mean PSNR of the test scan, and of what was learned
+from.
 """
 
 from __future__ import annotations

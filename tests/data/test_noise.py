@@ -46,3 +46,12 @@ def test_no_ceiling_without_noise_in_the_reference() -> None:
     scan = noisy()
     assert ceiling_psnr([replace(scan, reference=ifft2c(scan.kspace))]) is None
     assert ceiling_psnr([replace(scan, clean=None)]) is None
+
+
+def test_no_ceiling_where_a_filter_emptied_the_border() -> None:
+    scan = replace(noisy(), clean=None)
+    y, x = torch.arange(96)[:, None] - 48, torch.arange(96) - 48
+    filtered = scan.kspace * torch.sigmoid((20 - (y**2 + x**2).sqrt()) / 1.5)
+    for kspace, told in ((scan.kspace, True), (filtered, False)):
+        ceiling = ceiling_psnr([replace(scan, kspace=kspace, reference=ifft2c(kspace))])
+        assert (ceiling is not None) == told

@@ -13,6 +13,9 @@ from noref.coils.whitening import MIN_SAMPLES, noise_region
 from noref.physics import ifft2c
 from noref.scan import Scan
 
+_EMPTIED = 100.0
+"""dB of a ceiling above which the border of k-space must have been emptied: no scan is so quiet."""
+
 _TOO_LITTLE = "too little of the border of k-space was measured"
 
 
@@ -106,7 +109,8 @@ def ceiling_psnr(volume: Sequence[Scan]) -> float | None:
     each pixel: `e² = σ²/2` on the object, where only the part of complex noise along the image's phase moves
     its magnitude; `σ²` where there is none (`|x| < 2σ`), and 0 outside the maps. Maps of unit norm leave σ as
     it is. As `noise_level` may count signal as noise, the true ceiling may be higher. None where a slice has
-    no reference, or it was made of noiseless k-space or off the Cartesian grid.
+    no reference, or it was made of noiseless k-space or off the Cartesian grid; and above 100 dB, where the
+    border of k-space was emptied and tells nothing.
 
     Args:
         volume: the slices that PSNR is taken over.
@@ -121,4 +125,5 @@ def ceiling_psnr(volume: Sequence[Scan]) -> float | None:
         error = torch.where(image < 2 * level, level**2, level**2 / 2) * (image > 0)
         peak = max(peak, float(image.max()) * abs(scan.scale))
         errors.append(error.mean() * abs(scan.scale) ** 2)
-    return 20 * math.log10(peak) - 10 * math.log10(float(torch.stack(errors).mean()))
+    ceiling = 20 * math.log10(peak) - 10 * math.log10(float(torch.stack(errors).mean()))
+    return ceiling if ceiling <= _EMPTIED else None

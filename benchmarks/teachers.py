@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--condition", default="8x", help="of the experiment brain")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folder = Path("runs/teachers") / options.condition / Path(options.teacher).name
+    folder = Path("runs/teachers") / options.condition / options.teacher.replace("/", "-")
     run = Run(EXPERIMENTS["brain"], options.condition, "idr", 0, HOME, Size(stages=1))
     config = run.config().model_copy(update={"output": str(folder)})
     target = config.data.target

@@ -75,7 +75,6 @@ BEYOND = (
 )
 """Of these, what is looked at where scans are sampled more densely, too."""
 
-
 PAPERS = (*CORE, "ssdu-plain", "default-plain", "idr-plain")
 """What is looked at on images like the papers'."""
 

@@ -42,39 +42,38 @@ class Trained:
         return cls(folder, api.load(folder))
 
 
-Columns = Callable[[Mapping[str, Sequence[MethodResult]]], Sequence[Column]]
-"""Further columns of the table, from the results of every row, one a seed."""
+@dataclass(frozen=True)
+class Scored:
+    """What a row of a report is made of, one a seed.
+
+    Attributes:
+        result: the scores.
+        curve: rows of the run's `metrics.jsonl`; none of a method that is not trained.
+        settings: of the run, for the reader.
+    """
+
+    result: MethodResult
+    curve: Sequence[Mapping[str, Any]] = ()
+    settings: str = ""
 
 
-def report(
+def score_all(
     rows: Mapping[str, Sequence[Trained]],
     scans: Dataset,
-    output: Path,
     *,
     classical: Sequence[str],
-    title: str,
-    intro: str = "",
-    baseline: str | None = None,
-    commands: Sequence[str] = (),
-    columns: Columns | None = None,
     others: Mapping[str, Reconstructor] | None = None,
-    people: bool = True,
-) -> Report:
-    """Scores classical methods and runs on the same scans, and writes the page.
+) -> dict[str, list[Scored]]:
+    """Scores classical methods, others and runs on the same scans.
 
     Args:
-        rows: runs by the name of their row; those of one row differ in their seed alone. A row's scores are
-            means over its seeds, its pictures and curves are the first one's.
+        rows: runs by the name of their row; those of one row differ in their seed alone.
         scans: prepared, with Γ.
-        output: the page.
         classical: names of classical methods.
-        title: of the page.
-        intro: what the data are.
-        baseline: what the others are compared with.
-        commands: to be repeated by the reader.
-        columns: makes further columns of the table.
         others: further rows, by name, that need no training.
-        people: whether subjects are known to be different people.
+
+    Returns:
+        The scores of each row, one a seed, in that order.
 
     Raises:
         NorefError: if a classical method is unknown, or a run was trained on one of the scans with its
@@ -87,30 +86,69 @@ def report(
         for run in runs:
             check_unseen(name, run.model, scans)
     console = Console(stderr=True)
-    results: dict[str, list[MethodResult]] = {}
+    scored: dict[str, list[Scored]] = {}
     for name, made_by in {**{name: by_classical(name) for name in classical}, **(others or {})}.items():
         console.print(f"reconstructing: {name}", highlight=False)
-        results[name] = [score(name, made_by, scans)]
+        scored[name] = [Scored(score(name, made_by, scans))]
     for name, runs in rows.items():
         console.print(f"reconstructing: {name}", highlight=False)
-        results[name] = [score(name, by_network(run.model.estimate), scans) for run in runs]
+        scored[name] = [
+            Scored(
+                score(name, by_network(run.model.estimate), scans), _curve(run.folder), _summary(run.model)
+            )
+            for run in runs
+        ]
+    return scored
+
+
+def report(
+    scored: Mapping[str, Sequence[Scored]],
+    scans: Dataset,
+    output: Path,
+    *,
+    title: str,
+    intro: str = "",
+    baseline: str | None = None,
+    commands: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    columns: Sequence[Column] = (),
+    people: bool = True,
+) -> Report:
+    """Writes the page of scores.
+
+    Args:
+        scored: of every row, one a seed. A row's scores are means over its seeds, its pictures and curves are
+            the first one's.
+        scans: that were scored.
+        output: the page.
+        title: of the page.
+        intro: what the data are.
+        baseline: what the others are compared with.
+        commands: to be repeated by the reader.
+        notes: further sentences.
+        columns: further ones of the table.
+        people: whether subjects are known to be different people.
+    """
     references, masks = pictured(scans)
-    firsts = {name: runs[0] for name, runs in rows.items()}
+    firsts = {name: seeds[0] for name, seeds in scored.items()}
+    results = {name: [seed.result for seed in seeds] for name, seeds in scored.items()}
+    means = [mean_over(of) for of in results.values()]
     made = Report(
         title,
-        [mean_over(of) for of in results.values()],
+        means,
         intro=intro,
         commands=commands,
         labels=labels_of(scans),
         ceiling_psnr=_ceiling(scans),
         baseline=baseline,
+        pictured_by=[result.name for result in means if result.images][-1],
         references=references,
         masks=masks,
-        curves={name: _curve(run.folder) for name, run in firsts.items()},
-        settings={name: _summary(run.model) for name, run in firsts.items()},
-        notes=[*_notes(scans), *shared_subjects(rows, scans)],
+        curves={name: first.curve for name, first in firsts.items() if first.settings},
+        settings={name: first.settings for name, first in firsts.items() if first.settings},
+        notes=[*_notes(scans), *notes],
         people=people,
-        columns=[*spread_over(results), *(columns(results) if columns else ())],
+        columns=[*spread_over(results), *columns],
     )
     write_report(output, made)
     return made

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,9 +90,52 @@ def test_an_experiment_is_trained_scored_and_reported(
     assert [method["means"]["psnr"] for method in again["methods"]] == [
         method["means"]["psnr"] for method in numbers["methods"]
     ]
-    assert refused(*part, "--features", "4").endswith(
+    assert refused(*words, "--features", "4").endswith(
         "brain: begun with features 3; give the same, or another --output"
     )
+
+
+def test_a_table_grows_where_its_runs_are_no_more(tmp_path: Path, scans: Path) -> None:
+    numbers = tmp_path / "numbers"
+
+    def table(output: str, *rows: str) -> dict[str, Any]:
+        done(*command(scans, tmp_path / output, *rows), "--seed", "0", "--results", numbers)
+        found: dict[str, Any] = json.loads((numbers / "brain-8x.json").read_text())
+        return found
+
+    def means(of: dict[str, Any]) -> dict[str, float]:
+        return {method["name"]: method["means"]["psnr"]["mean"] for method in of["methods"]}
+
+    first = table("one", "ssdu", "supervised")
+    shutil.rmtree(tmp_path / "one")
+    second = table("other", "default")
+    assert list(means(second)) == [*EXPERIMENTS["brain"].classical, *ROWS]  # in the experiment's order
+    assert {name: means(second)[name] for name in means(first)} == pytest.approx(means(first), abs=1e-3)
+    assert len(second["commands"]) == 2
+    columns = {column["name"]: column["cells"] for column in second["columns"]}
+    assert set(columns["Training"]) == set(ROWS)
+    assert "default" in columns["Distance closed"]
+    page = (tmp_path / "other" / "brain" / "8x" / "report.html").read_text()
+    assert page.count('<svg viewBox="0 0 24 4"') == len(ROWS)  # the curves of all
+    # A seed more, of a row that is kept, and one that replaces what was kept of it.
+    words = [*command(scans, tmp_path / "third", "ssdu"), "--results", str(numbers)]
+    done(*words, "--seed", "0", "--seed", "1")
+    third = json.loads((numbers / "brain-8x.json").read_text())
+    spread = {column["name"]: column["cells"] for column in third["columns"]}["PSNR by seed"]
+    assert set(spread) == {"ssdu"}
+    assert spread["ssdu"].endswith("(2)")
+    lines = [json.loads(line) for line in (numbers / "brain-8x.jsonl").read_text().splitlines()]
+    assert [(line["row"], line["seed"]) for line in lines] == [
+        ("ssdu", 0),
+        ("ssdu", 1),
+        ("default", 0),
+        ("supervised", 0),
+    ]
+    new = command(scans, tmp_path / "fourth")
+    assert "brain-8x.jsonl: line 1 is of another size, matrix 48, phases 1, features 3" in refused(
+        *new, "--features", "4", "--results", str(numbers)
+    )
+    assert not (tmp_path / "fourth").exists()
 
 
 def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -16,8 +16,8 @@ from noref.cli.demo import table
 from noref.config.build import nearest
 from noref.errors import NorefError
 from noref.experiments import EXPERIMENTS, Experiment, Run, Size
-from noref.experiments.tables import tabulate
-from noref.experiments.train import claim, hours, once, prepared, runs_of, train
+from noref.experiments.tables import check_results, tabulate
+from noref.experiments.train import begun_with, claim, hours, once, prepared, runs_of, train
 from noref.training import Interrupted
 
 
@@ -40,7 +40,10 @@ def benchmark(
     ] = None,
     stages: Annotated[int, typer.Option(min=1, help="Of refinement, which share the steps.")] = Size.stages,
     threads: Annotated[int | None, typer.Option(min=1, help="Of this process. Default: all cores.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Folder that gets a copy of the numbers.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the numbers: what it has of other runs stays in the tables."),
+    ] = None,
     list_only: Annotated[
         bool, typer.Option("--list", help="Say which runs there are, and train none.")
     ] = False,
@@ -66,6 +69,9 @@ def benchmark(
         return
     if threads is not None:
         torch.set_num_threads(threads)
+    begun = begun_with(experiment, matrix, size)
+    if results is not None:
+        check_results(results, experiment, begun)
     prepared(experiment, data, home, matrix, size)
     if not score:
         try:
@@ -78,7 +84,7 @@ def benchmark(
     # All that there is of each table, whoever trained it.
     tables = runs_of(experiment, home, size, conditions=condition or ())
     with claim(home / "report.lock", wait=True):
-        _report(experiment, tables, data, results)
+        _report(experiment, tables, data, begun, results)
 
 
 def _check(option: str, given: Sequence[str], known: Collection[str]) -> None:
@@ -92,17 +98,18 @@ def _command() -> list[str]:
     return ["noref", *sys.argv[1:]]
 
 
-def _report(experiment: Experiment, runs: Sequence[Run], data: Path, results: Path | None) -> None:
-    """Writes the pages of every table that has a finished run."""
+def _report(
+    experiment: Experiment, runs: Sequence[Run], data: Path, size: Mapping[str, Any], results: Path | None
+) -> None:
+    """Writes the pages of every table that has a finished run, here or among the results."""
     console = Console(stderr=True)
+    command = shlex.join(_command())
     for condition in dict.fromkeys(run.condition for run in runs):
         of = [run for run in runs if run.condition == condition]
-        if not any(run.finished and experiment.rows[run.row].scored for run in of):
-            continue
-        console.print(f"{experiment.name}, {condition}", highlight=False)
-        commands = [shlex.join(_command())]
-        for page, made in tabulate(experiment, condition, of, data=data, commands=commands, results=results):
-            console.print(table(made), highlight=False, markup=False)
+        for page, made in tabulate(
+            experiment, condition, of, data=data, size=size, command=command, results=results
+        ):
+            console.print(f"{made.title}\n{table(made)}", highlight=False, markup=False)
             print(page)
 
 

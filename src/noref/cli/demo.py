@@ -18,7 +18,7 @@ from noref.config import load_config
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, Report, summarise
 from noref.scan import Role
-from noref.scoring import Trained, report
+from noref.scoring import Trained, report, score_all
 from noref.training import Interrupted
 
 RECIPES = ("ssdu", "default", "supervised")
@@ -97,11 +97,11 @@ def demo(
     commands.append(shlex.join([*scored, "--baseline", BASELINE, "--output", str(page)]))
     trained = {recipe: [Trained.of(run)] for recipe, run in runs.items()}
     source = scored_source([trained[RECIPES[0]][0].model], [f"path={test_data}"])
+    scans = api.dataset(source, Role.TARGET)
     made = report(
-        trained,
-        api.dataset(source, Role.TARGET),
+        score_all(trained, scans, classical=CLASSICAL),
+        scans,
         page,
-        classical=CLASSICAL,
         title="noref demo",
         intro=_INTRO,
         baseline=BASELINE,

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from noref import api, scoring
+from noref import api
 from noref.classical import ANY_SAMPLING
 from noref.cli.sources import divided, named_paths, source
 from noref.config import Source
 from noref.errors import NorefError
 from noref.files import check_writable
 from noref.scan import Role
-from noref.scoring import Trained
+from noref.scoring import Trained, report, score_all, shared_subjects
 
 
 def evaluate(
@@ -48,9 +48,11 @@ def evaluate(
         check_writable(path)
     trained = {name: [Trained.of(folder)] for name, folder in named}
     scans = api.dataset(scored_source([runs[0].model for runs in trained.values()], settings), Role.TARGET)
-    for line in scoring.shared_subjects(trained, scans):
+    warnings = shared_subjects(trained, scans)
+    for line in warnings:
         print(f"noref: warning: {line}", file=sys.stderr)
-    scoring.report(trained, scans, output, classical=rows, title=title, baseline=baseline)
+    scored = score_all(trained, scans, classical=rows)
+    report(scored, scans, output, title=title, baseline=baseline, notes=warnings)
     print(output)
 
 

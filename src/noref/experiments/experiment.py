@@ -13,7 +13,6 @@ from typing import Any
 from noref.config import Config, load_config
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
-from noref.evaluation.results import Column
 from noref.evaluation.score import Reconstructor
 
 STEPS = 1200
@@ -78,7 +77,22 @@ class Condition:
     also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-Further = Callable[[Mapping[str, Sequence[Reconstructor]], Dataset, Dataset], Sequence[Column]]
+@dataclass(frozen=True)
+class Measure:
+    """A column of the table that the experiment measures itself.
+
+    Attributes:
+        name: its heading.
+        note: what it means, in small letters under the heading.
+        values: of each row, one a seed.
+    """
+
+    name: str
+    note: str
+    values: Mapping[str, Sequence[float]]
+
+
+Further = Callable[[Mapping[str, Sequence[Reconstructor]], Dataset, Dataset], Sequence[Measure]]
 
 
 @dataclass(frozen=True)
@@ -95,8 +109,7 @@ class Experiment:
         anchors: the rows between which the share of the distance is measured; None where PSNR is no measure.
         baseline: the row that the others are compared with.
         others: further rows that are not trained.
-        further: makes columns of the table from every row's reconstructors, one a seed, the test scans and
-            those of `repeats`.
+        further: measures every row's reconstructors, one a seed, on the test scans and those of `repeats`.
         repeats: folder of the experiment's data with scans that were repeated.
         people: whether the test's subjects are known to be different people.
         steps: of the optimiser, of every run.

@@ -15,10 +15,9 @@ from torch import Tensor
 from noref.data.dataset import Dataset
 from noref.data.simulate import OBJECT
 from noref.errors import NorefError
-from noref.evaluation.results import Column
 from noref.evaluation.score import Reconstruction, Reconstructor
 from noref.experiments import siat
-from noref.experiments.experiment import STAGES, Condition, Experiment, Row
+from noref.experiments.experiment import STAGES, Condition, Experiment, Measure, Row
 from noref.experiments.simulated import SEED, write_scan
 from noref.formats import fastmri
 from noref.formats.base import scan_id
@@ -158,24 +157,25 @@ def repeated_error(image: Tensor, again: Scan) -> float:
     return float((error - noise) / (other.abs().square().sum() - noise))
 
 
-def further(rows: Mapping[str, Sequence[Reconstructor]], test: Dataset, averages: Dataset) -> list[Column]:
-    """The columns that need no clean reference: of every row, means over scans and seeds."""
+def further(rows: Mapping[str, Sequence[Reconstructor]], test: Dataset, averages: Dataset) -> list[Measure]:
+    """The errors that need no clean reference: of every row, means over scans."""
     half = len(averages) // 2
     pairs = [(i, i + half) for i in range(half)] + [(i + half, i) for i in range(half)]
     unacquired, repeated = {}, {}
     for name, seeds in rows.items():
         if name != DENOISED:
-            errors = [unacquired_error(scan, made(scan).image) for made in seeds for scan in test]
-            unacquired[name] = f"{fmean(errors):.3f}"
-        errors = [
-            repeated_error(made(averages.scan(one)).image, averages.scan(other))
+            unacquired[name] = [
+                fmean(unacquired_error(scan, made(scan).image) for scan in test) for made in seeds
+            ]
+        repeated[name] = [
+            fmean(
+                repeated_error(made(averages.scan(one)).image, averages.scan(other)) for one, other in pairs
+            )
             for made in seeds
-            for one, other in pairs
         ]
-        repeated[name] = f"{fmean(errors):.3f}"
     return [
-        Column("NMSE, not acquired", "of the samples outside Ω, noise power subtracted", unacquired),
-        Column("NMSE, repeated", "against another average of the slice, noise power subtracted", repeated),
+        Measure("NMSE, not acquired", "of the samples outside Ω, noise power subtracted", unacquired),
+        Measure("NMSE, repeated", "against another average of the slice, noise power subtracted", repeated),
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from noref import api
 from noref.errors import NorefError
@@ -61,6 +62,11 @@ def once(runs: Sequence[Run]) -> list[Run]:
     return list(by_folder.values())
 
 
+def begun_with(experiment: Experiment, matrix: int, size: Size) -> dict[str, Any]:
+    """What all runs of an experiment share, and its folder remembers."""
+    return {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
+
+
 def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: Size) -> None:
     """Writes the experiment's data unless they are there; under their own name only when complete.
 
@@ -68,7 +74,7 @@ def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: 
         NorefError: if the experiment was begun with another matrix or size: its tables would mix them.
     """
     folder, note = home / "data", home / "experiment.json"
-    begun = {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
+    begun = begun_with(experiment, matrix, size)
     with claim(home / "data.lock", wait=True):
         if note.exists() and (before := json.loads(note.read_text(encoding="utf-8"))) != begun:
             said = ", ".join(f"{name} {value}" for name, value in before.items() if begun.get(name) != value)

@@ -118,7 +118,7 @@ def report(
 
     Args:
         scored: of every row, one a seed. A row's scores are means over its seeds, its pictures and curves are
-            the first one's.
+            those of the first that has any.
         scans: that were scored.
         output: the page.
         title: of the page.
@@ -144,7 +144,11 @@ def report(
         pictured_by=[result.name for result in means if result.images][-1],
         references=references,
         masks=masks,
-        curves={name: first.curve for name, first in firsts.items() if first.settings},
+        curves={
+            name: next((seed.curve for seed in seeds if seed.curve), ())
+            for name, seeds in scored.items()
+            if seeds[0].settings
+        },
         settings={name: first.settings for name, first in firsts.items() if first.settings},
         notes=[*_notes(scans), *notes],
         people=people,
@@ -195,7 +199,9 @@ def _curve(folder: Path) -> list[dict[str, Any]]:
 
 def _summary(model: api.Model) -> str:
     parameters = sum(p.numel() for p in model.network.parameters())
-    said = [str(model.config.method), str(model.config.network), f"{parameters:,} parameters"]
+    config = model.config
+    said = [str(config.method), str(config.network), f"{parameters:,} parameters"]
+    said += [f"loss: {config.loss}", f"learning rate {config.training.lr:g}"]
     target = model.config.data.target
     if target is not None and target.redraw and target.role is Role.PROXY:
         said.append("masks drawn anew each epoch: not the oracle with one mask each")

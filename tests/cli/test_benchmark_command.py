@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -117,9 +118,8 @@ def test_a_table_grows_where_its_runs_are_no_more(tmp_path: Path, scans: Path) -
     assert "default" in columns["Distance closed"]
     page = (tmp_path / "other" / "brain" / "8x" / "report.html").read_text()
     assert page.count('<svg viewBox="0 0 24 4"') == len(ROWS)  # the curves of all
-    # A seed more, of a row that is kept, and one that replaces what was kept of it.
-    words = [*command(scans, tmp_path / "third", "ssdu"), "--results", str(numbers)]
-    done(*words, "--seed", "0", "--seed", "1")
+    # A seed more of a row that is kept: the row's pictures are of the one that is here.
+    done(*command(scans, tmp_path / "third", "ssdu"), "--seed", "1", "--results", numbers)
     third = json.loads((numbers / "brain-8x.json").read_text())
     spread = {column["name"]: column["cells"] for column in third["columns"]}["PSNR by seed"]
     assert set(spread) == {"ssdu"}
@@ -131,6 +131,12 @@ def test_a_table_grows_where_its_runs_are_no_more(tmp_path: Path, scans: Path) -
         ("default", 0),
         ("supervised", 0),
     ]
+    page = (tmp_path / "third" / "brain" / "8x" / "report.html").read_text()
+    assert page.count("<b>ssdu</b>") == 2  # the best slice and the worst
+    assert "<b>supervised</b>" not in page
+    assert means(third)["ssdu"] == pytest.approx(
+        fmean(fmean(of["psnr"] for of in line["scores"].values()) for line in lines[:2]), rel=1e-4
+    )
     new = command(scans, tmp_path / "fourth")
     assert "brain-8x.jsonl: line 1 is of another size, matrix 48, phases 1, features 3" in refused(
         *new, "--features", "4", "--results", str(numbers)

@@ -3,96 +3,198 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, MethodResult, SubjectScore
-from noref.experiments import EXPERIMENTS
-from noref.experiments.kept import Kept, check_same_scans, keep, kept
-from noref.experiments.tables import FINGERPRINT
-from noref.scoring import Scored
+from noref.experiments.kept import Kept, Scans, Scores, keep, read, scores, validations
+from noref.physics import ifft2c
+from noref.scan import Scan
 
-SIZE = {"matrix": 48, "phases": None, "steps": 20}
-SUBJECTS = ["siat6/siat6-00", "siat6/siat6-01"]
+SIZE: dict[str, int | None] = {"matrix": 48, "phases": None, "steps": 20}
+SCANS = Scans(masks="ab12", zero_filled=20.61690)
+ROWS = ("ssdu", "default", "idr")
 
 
-def run(row: str = "ssdu", seed: int = 0, psnr: float | None = 26.586412) -> Kept:
-    scores = [SubjectScore(subject, psnr, 0.85, 0.03, 0.17, 0.18, 0.2, 0.08) for subject in SUBJECTS]
-    curve = [{"step": 1, "loss": 0.5}, {"step": 2, "epoch": 1, "stage": 0, "gamma": 0.25, "psnr": 20.5}]
-    scored = Scored(MethodResult(row, scores), curve, "a method")
-    return Kept(row, seed, SIZE, 20.6169, "noref benchmark brain", 0.17, {"error": 0.5}, scored)
+def run(row: str = "ssdu", seed: int = 0, **changes: Any) -> Kept:
+    values = Scores(psnr=26.586412, ssim=0.85, nmse=0.03, nmae=0.17, hfen1=0.18, gamma=0.2, seconds=0.08)
+    curve = validations([{"step": 1, "loss": 0.5}, {"step": 2, "stage": 0, "gamma": 0.25, "psnr": 20.5}])
+    made = Kept(
+        row=row,
+        seed=seed,
+        size=SIZE,
+        scans=SCANS,
+        settings=f"the method {row}",
+        command="noref benchmark brain",
+        hours=0.17,
+        measures={"error": 0.5},
+        curve=curve,
+        scores={"siat6/00": values, "siat6/01": values.model_copy(update={"psnr": None})},
+    )
+    return made.model_copy(update=changes)
+
+
+def keys(runs: Sequence[Kept]) -> list[tuple[str, int]]:
+    return [one.key for one in runs]
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "results" / "brain-8x.jsonl"
-    assert kept(path, SIZE) == []
-    keep(path, [run(), run("idr", 1, None), replace(run("unet"), hours=math.nan)])
-    first, second, third = kept(path, SIZE)
-    assert first == replace(
-        run(), scored=replace(run().scored, curve=run().scored.curve[1:], result=first.scored.result)
-    )
-    assert [score.subject for score in first.scored.result.scores] == SUBJECTS
-    assert first.scored.result.scores[0].psnr == pytest.approx(26.586412, rel=1e-5)
-    assert (second.row, second.seed, second.scored.result.scores[0].psnr) == ("idr", 1, None)
-    assert math.isnan(third.hours)
+    assert read(path, SIZE, SCANS) == []
+    every = keep(path, [run("idr"), run(hours=None), run(seed=1)], ROWS)
+    assert keys(every) == [("ssdu", 0), ("ssdu", 1), ("idr", 0)]  # in the table's order
+    found = read(path, SIZE, SCANS)
+    assert [one.model_copy(update={"scores": {}}) for one in found] == [
+        one.model_copy(update={"scores": {}}) for one in every
+    ]
+    scored = found[0].scored
+    assert [score.subject for score in scored.result.scores] == ["siat6/00", "siat6/01"]
+    assert scored.result.scores[0].psnr == pytest.approx(26.586412, rel=1e-5)
+    assert scored.result.scores[1].psnr is None
+    assert scored.curve == [{"step": 2, "stage": 0, "gamma": 0.25, "psnr": 20.5}]
+
+
+def test_a_run_takes_the_place_of_its_line_alone(tmp_path: Path) -> None:
+    path = tmp_path / "brain-8x.jsonl"
+    keep(path, [run(), run(seed=1), run("a row of another version")], ROWS)
+    keep(path, [run(hours=0.5), run("default")], ROWS)
+    assert [(one.key, one.hours) for one in read(path, SIZE)] == [
+        (("ssdu", 0), 0.5),
+        (("ssdu", 1), 0.17),
+        (("default", 0), 0.17),
+        (("a row of another version", 0), 0.17),
+    ]
+
+
+def test_processes_that_keep_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "brain-8x.jsonl"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: keep(path, [run(seed=seed)], ROWS), range(24)))
+    assert keys(read(path, SIZE)) == [("ssdu", seed) for seed in range(24)]
 
 
 @given(st.lists(st.floats(allow_subnormal=False), min_size=len(METRICS), max_size=len(METRICS)))
-def test_scores_keep_six_digits(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
+def test_scores_keep_six_digits_and_what_is_not_finite_is_none(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float]
+) -> None:
     path = tmp_path_factory.mktemp("kept") / "one.jsonl"
-    before = run()
-    scored = replace(before.scored, result=MethodResult("ssdu", [SubjectScore("a", *values)]))
-    keep(path, [replace(before, scored=scored)])
-    (score,) = kept(path, SIZE)[0].scored.result.scores
+    values[-1] = 0.5  # seconds
+    keep(path, [run(scores=scores(MethodResult("ssdu", [SubjectScore("a", *values)])))], ROWS)
+    (found,) = read(path, SIZE)[0].scored.result.scores
     for metric, value in zip(METRICS, values, strict=True):
-        found = getattr(score, metric.key)
-        assert found is None if not math.isfinite(value) else math.isclose(found, value, rel_tol=1e-5)
+        kept = getattr(found, metric.key)
+        finite = -1e400 < value < 1e400
+        assert kept == pytest.approx(value, rel=1e-5) if finite else kept is None
 
 
-def test_scores_of_another_size_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "brain-8x.jsonl"
-    keep(path, [run()])
-    with pytest.raises(NorefError, match="line 1 is of another size, matrix 48, phases None, steps 20"):
-        kept(path, SIZE | {"steps": 30})
+def test_validations_that_are_not_finite_are_left_out() -> None:
+    nan = float("nan")
+    rows = [{"step": 1, "gamma": nan, "psnr": 20.0}, {"step": 2, "gamma": 0.5}, {"step": 3, "psnr": 1.0}]
+    assert [validation.step for validation in validations(rows)] == [2]
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", "null", '{"row": "ssdu"}', '{"row": "ssdu", "scores": {"a": {"x": 1}}}']
+    ("line", "said"),
+    [
+        ("{", "line 2 holds no scores of a run (Invalid JSON"),
+        ("", "line 2 holds no scores of a run (Invalid JSON"),
+        ("[]", "line 2 holds no scores of a run (Input should be an object"),
+        ('{"row": "ssdu"}', "line 2 holds no scores of a run (seed: Field required"),
+        ({"seed": "1"}, "line 2 holds no scores of a run (seed: Input should be a valid integer"),
+        ({"curve": None}, "line 2 holds no scores of a run (curve: Input should be a valid"),
+        ({"size": {"matrix": 64}}, "line 2 is of another size, matrix 64; give another --results"),
+        (
+            {"scans": {"masks": "ab12", "zero_filled": 20.7}},
+            "line 2: ssdu, seed 1, was scored on other scans",
+        ),
+        (
+            {"scans": {"masks": "cd34", "zero_filled": 20.6169}},
+            "line 2: ssdu, seed 1, was scored on other scans",
+        ),
+        ({"seed": 0}, "ssdu, seed 0, is there twice; remove one of its lines"),
+        ({"settings": "other"}, "ssdu, seed 1, was trained with other settings than the row's first"),
+    ],
 )
-def test_lines_that_are_none_are_named(line: str, tmp_path: Path) -> None:
+def test_lines_that_cannot_stand_in_the_table_are_named(
+    line: str | dict[str, Any], said: str, tmp_path: Path
+) -> None:
     path = tmp_path / "brain-8x.jsonl"
-    keep(path, [run()])
+    keep(path, [run()], ROWS)
+    if not isinstance(line, str):
+        line = json.dumps(run(seed=1).model_dump() | line)
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(NorefError, match=r"brain-8x\.jsonl: line 2 is no run's scores"):
-        kept(path, SIZE)
+    before = path.read_bytes()
+    for reading in (lambda: read(path, SIZE, SCANS), lambda: keep(path, [run("idr")], ROWS)):
+        with pytest.raises(NorefError) as error:
+            reading()
+        assert said in str(error.value)
+        assert str(error.value).startswith(f"{path}: ")
+    assert path.read_bytes() == before
 
 
-def test_scores_of_other_scans_are_refused(tmp_path: Path) -> None:
+def test_text_of_another_encoding_is_named(tmp_path: Path) -> None:
     path = tmp_path / "brain-8x.jsonl"
-    check_same_scans(path, [run()], 20.617, SUBJECTS)
-    said = "ssdu, seed 0, was scored on other scans than these"
-    with pytest.raises(NorefError, match=said):
-        check_same_scans(path, [run()], 20.7, SUBJECTS)
-    with pytest.raises(NorefError, match=said):
-        check_same_scans(path, [run()], 20.6169, SUBJECTS[::-1])
+    path.write_bytes(b"\xff\xfe{}\n")
+    with pytest.raises(NorefError, match="line 1 holds no scores of a run"):
+        read(path, SIZE)
 
 
-def test_scans_can_be_known_again_in_every_experiment() -> None:
-    assert all(FINGERPRINT in experiment.classical for experiment in EXPERIMENTS.values())
+def test_seeds_of_a_row_share_its_settings(tmp_path: Path) -> None:
+    path = tmp_path / "brain-8x.jsonl"
+    keep(path, [run()], ROWS)
+    with pytest.raises(NorefError, match="ssdu, seed 1, was trained with other settings"):
+        keep(path, [run(seed=1, settings="another loss")], ROWS)
+    assert keys(read(path, SIZE)) == [("ssdu", 0)]
 
 
-def test_the_results_of_this_repository_can_be_read() -> None:
-    files = list((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.jsonl"))
-    assert files
-    for path in files:
-        size = json.loads(path.read_text(encoding="utf-8").splitlines()[0])["size"]
-        runs = kept(path, size)
-        table = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        assert {one.row for one in runs} <= {method["name"] for method in table["methods"]}
-        assert len({(one.row, one.seed) for one in runs}) == len(runs)
+class _Scans(Dataset):
+    """Scans as they are."""
+
+    def __init__(self, scans: Sequence[Scan]) -> None:
+        self.scans = scans
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def scan(self, index: int) -> Scan:
+        return self.scans[index]
+
+    @property
+    def ids(self) -> list[str]:
+        return [scan.id for scan in self.scans]
+
+
+def test_scans_are_known_again_by_masks_held_out_samples_and_values() -> None:
+    random = torch.Generator().manual_seed(0)
+    kspace = torch.randn(1, 12, 9, dtype=torch.complex64, generator=random)
+    mask = torch.rand(12, 9, generator=random) < 0.5
+    everywhere = torch.ones(12, 9, dtype=torch.bool)
+    scan = Scan(
+        id="a/a/0",
+        kspace=kspace,
+        measured=everywhere,
+        mask=mask,
+        holdout=mask & (kspace[0].real > 0),
+        reference=ifft2c(kspace),
+    )
+    known = Scans.of(_Scans([scan]))
+    assert known.same(Scans.of(_Scans([replace(scan, kspace=kspace * (1 + 1e-6))])))
+    assert scan.holdout is not None
+    moved = scan.holdout.clone()
+    moved[tuple(mask.nonzero()[0])] ^= True
+    for other in (
+        replace(scan, mask=mask | (kspace[0].imag > 1)),
+        replace(scan, holdout=moved),
+        replace(scan, kspace=kspace + 0.3),
+    ):
+        assert not known.same(Scans.of(_Scans([other])))

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
 from torch import Tensor
 
+from noref.data.dataset import Dataset
 from noref.data.phantoms import phantom
-from noref.experiments.lowfield import air_level, repeated_error, unacquired_error, whole_denoised
+from noref.evaluation.score import Reconstruction
+from noref.experiments import EXPERIMENTS
+from noref.experiments.lowfield import (
+    DENOISED,
+    REPEATED,
+    UNACQUIRED,
+    air_level,
+    further,
+    repeated_error,
+    unacquired_error,
+    whole_denoised,
+)
 from noref.physics.fourier import fft2c, ifft2c
 from noref.scan import Scan
 from noref.seeding import Key
@@ -71,3 +84,30 @@ def test_denoising_all_of_it_helps() -> None:
     # Ω is nothing to it.
     other = whole_denoised(replace(scan(), mask=scan().measured)).image[0]
     assert torch.equal(made, other)
+
+
+class Repeated(Dataset):
+    """Two averages of a slice, one after the other."""
+
+    def __init__(self) -> None:
+        self.averages = [scan(), scan("other noise")]
+
+    def __len__(self) -> int:
+        return len(self.averages)
+
+    def scan(self, index: int) -> Scan:
+        return self.averages[index]
+
+
+def test_rows_are_measured_on_both_averages_and_on_what_they_have_not_seen() -> None:
+    scans = Repeated()
+
+    def acquired(of: Scan) -> Reconstruction:
+        return Reconstruction(ifft2c(of.kspace * of.mask), None, 0.0)
+
+    errors = further("zero-filled", acquired, scans, scans)
+    both = [repeated_error(acquired(scans.scan(one)).image, scans.scan(1 - one)) for one in (0, 1)]
+    assert errors == {REPEATED: pytest.approx(fmean(both)), UNACQUIRED: pytest.approx(1, abs=0.02)}
+    # Denoising the full scan has seen all of it.
+    assert set(further(DENOISED, whole_denoised, scans, scans)) == {REPEATED}
+    assert set(EXPERIMENTS["lowfield"].measures) == {REPEATED, UNACQUIRED}

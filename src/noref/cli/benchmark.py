@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -83,6 +83,8 @@ def benchmark(
         return
     # All that there is of each table, whoever trained it.
     tables = runs_of(experiment, home, size, conditions=condition or ())
+    finished = {run.condition for run in tables if run.finished}
+    tables = [run for run in tables if run.condition in {*finished, *(condition or ())}]
     with claim(home / "report.lock", wait=True):
         _report(experiment, tables, data, begun, results)
 
@@ -99,9 +101,13 @@ def _command() -> list[str]:
 
 
 def _report(
-    experiment: Experiment, runs: Sequence[Run], data: Path, size: Mapping[str, Any], results: Path | None
+    experiment: Experiment,
+    runs: Sequence[Run],
+    data: Path,
+    size: Mapping[str, int | None],
+    results: Path | None,
 ) -> None:
-    """Writes the pages of every table that has a finished run, here or among the results."""
+    """Writes the pages of every table of the runs that has a finished one, here or among the results."""
     console = Console(stderr=True)
     command = shlex.join(_command())
     for condition in dict.fromkeys(run.condition for run in runs):

@@ -203,7 +203,7 @@ def summarise(values: Mapping[str, float]) -> Summary | None:
 
 
 def mean_over(seeds: Sequence[MethodResult]) -> MethodResult:
-    """One method's scores as means over its seeds, subject by subject; the images are the first seed's.
+    """One method's scores as means over its seeds, subject by subject; images of the first that has any.
 
     Args:
         seeds: results of the same name, on the same subjects in the same order.
@@ -218,7 +218,7 @@ def mean_over(seeds: Sequence[MethodResult]) -> MethodResult:
         replace(scores[0], **{key: mean(key, scores) for key in keys})
         for scores in zip(*(result.scores for result in seeds), strict=True)
     ]
-    return replace(first, scores=means)
+    return replace(first, scores=means, images=next((seed.images for seed in seeds if seed.images), {}))
 
 
 def spread_over(results: Mapping[str, Sequence[MethodResult]]) -> list[Column]:

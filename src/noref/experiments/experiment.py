@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -77,22 +77,7 @@ class Condition:
     also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A column of the table that the experiment measures itself.
-
-    Attributes:
-        name: its heading.
-        note: what it means, in small letters under the heading.
-        values: of each row, one a seed.
-    """
-
-    name: str
-    note: str
-    values: Mapping[str, Sequence[float]]
-
-
-Further = Callable[[Mapping[str, Sequence[Reconstructor]], Dataset, Dataset], Sequence[Measure]]
+Further = Callable[[str, Reconstructor, Dataset, Dataset], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,8 @@ class Experiment:
         anchors: the rows between which the share of the distance is measured; None where PSNR is no measure.
         baseline: the row that the others are compared with.
         others: further rows that are not trained.
-        further: measures every row's reconstructors, one a seed, on the test scans and those of `repeats`.
+        measures: what the experiment measures itself: notes on columns, by their headings.
+        further: measures them, of a row's name and reconstructor, on the test scans and those of `repeats`.
         repeats: folder of the experiment's data with scans that were repeated.
         people: whether the test's subjects are known to be different people.
         steps: of the optimiser, of every run.
@@ -124,6 +110,7 @@ class Experiment:
     anchors: tuple[str, str] | None = ("ssdu", "supervised")
     baseline: str = "wavelet"
     others: Mapping[str, Reconstructor] = field(default_factory=dict)
+    measures: Mapping[str, str] = field(default_factory=dict)
     further: Further | None = None
     repeats: str = ""
     people: bool = True

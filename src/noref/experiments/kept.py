@@ -1,138 +1,230 @@
-"""What was scored, kept beside a table's numbers: a table grows though runs stay where they were trained."""
+"""Scores of runs, kept beside a table's numbers: it grows though runs are on other machines, or gone."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, MethodResult, SubjectScore
+from noref.evaluation.score import by_classical, score
 from noref.files import whole
 from noref.scoring import Scored
-
-CURVE = ("step", "epoch", "stage", "gamma", "psnr")
-"""What is kept of each validation."""
 
 DIGITS = 6
 """Of every number that is kept."""
 
 SAME = 1e-3
-"""By how much a fingerprint may differ, of itself: other machines round otherwise."""
+"""dB, or Γ, by which other machines may score a reconstruction without settings otherwise."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A run's scores on a table's scans: a line of a file of them.
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Scans(_Strict):
+    """What scans are known again by.
+
+    Attributes:
+        masks: digest of what was acquired and what held out of every slice.
+        zero_filled: mean PSNR of zero-filling, dB; its Γ where there are no references.
+    """
+
+    masks: str
+    zero_filled: float
+
+    @classmethod
+    def of(cls, scans: Dataset) -> Scans:
+        """Of a table's scans."""
+        digest = hashlib.sha256()
+        for scan in scans:
+            held = [] if scan.holdout is None else [scan.holdout]
+            for mask in (scan.mask, *held):
+                digest.update(mask.numpy().tobytes())
+        scored = score("zero-filled", by_classical("zero-filled"), scans).scores
+        values = [one.gamma if one.psnr is None else one.psnr for one in scored]
+        return cls(masks=digest.hexdigest()[:16], zero_filled=sum(v or 0.0 for v in values) / len(values))
+
+    def same(self, other: Scans) -> bool:
+        """Whether they are the same, on whatever machine."""
+        return self.masks == other.masks and math.isclose(self.zero_filled, other.zero_filled, abs_tol=SAME)
+
+
+class Validation(_Strict):
+    """A row of a run's `metrics.jsonl` that has Γ; PSNR where there are references."""
+
+    step: int
+    stage: int = 0
+    gamma: float
+    psnr: float | None = None
+
+
+class Scores(_Strict):
+    """As `SubjectScore`, whose name stands beside it."""
+
+    psnr: float | None
+    ssim: float | None
+    nmse: float | None
+    nmae: float | None
+    hfen1: float | None
+    gamma: float | None
+    seconds: float
+
+
+class Kept(_Strict):
+    """What is known of a run that was scored: a line of a file.
 
     Attributes:
         row: of the table.
         seed: of the training.
         size: that the experiment was begun with, as its `experiment.json` says.
-        fingerprint: mean PSNR, or Γ without references, of a method without settings: by it scans are known.
+        scans: that were scored.
+        settings: of the run, but for its seed; all runs of a row share them.
         command: that scored it.
-        hours: of CPU time that the training took; NaN if unknown.
+        hours: of CPU time that the training took; None if unknown.
         measures: the experiment's own, by their names.
-        scored: its scores, without images, and its validations.
+        curve: its validations.
+        scores: by subject.
     """
 
     row: str
     seed: int
-    size: Mapping[str, Any]
-    fingerprint: float
+    size: dict[str, int | None]
+    scans: Scans
+    settings: str
     command: str
-    hours: float
-    measures: Mapping[str, float]
-    scored: Scored
+    hours: float | None
+    measures: dict[str, float]
+    curve: list[Validation]
+    scores: dict[str, Scores]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Row and seed."""
+        return self.row, self.seed
+
+    @property
+    def scored(self) -> Scored:
+        """For a report: without images and losses."""
+        scores = [SubjectScore(subject, **of.model_dump()) for subject, of in self.scores.items()]
+        curve = [validation.model_dump(exclude_none=True) for validation in self.curve]
+        return Scored(MethodResult(self.row, scores), curve, self.settings)
 
 
-def keep(path: Path, runs: Iterable[Kept]) -> None:
-    """Writes a file of JSON lines, one a run."""
-    lines = [json.dumps(_rounded(_plain(run)), ensure_ascii=False, allow_nan=False) for run in runs]
-    with whole(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def validations(curve: Iterable[Mapping[str, Any]]) -> list[Validation]:
+    """Of the rows of a `metrics.jsonl` those that are kept."""
+    names = Validation.model_fields
+    rows = [{name: row[name] for name in names if name in row} for row in curve if "gamma" in row]
+    return [Validation(**row) for row in rows if all(math.isfinite(value) for value in row.values())]
 
 
-def kept(path: Path, size: Mapping[str, Any]) -> list[Kept]:
-    """The runs of a file, in its order; none if there is no file.
+def scores(result: MethodResult) -> dict[str, Scores]:
+    """By subject; what is not finite is None, as in a table's numbers."""
+    values = {metric.key: result.values(metric) for metric in METRICS}
+    return {
+        one.subject: Scores(**{key: of.get(one.subject) for key, of in values.items()})  # type: ignore[arg-type]
+        for one in result.scores
+    }
+
+
+def read(path: Path, size: Mapping[str, int | None], scans: Scans | None = None) -> list[Kept]:
+    """The runs of a file; none if there is no file.
 
     Args:
         path: of the file.
         size: that they must have been begun with.
+        scans: that they must have been scored on; any if None.
 
     Raises:
-        NorefError: if a line cannot be read, or is of another size.
+        NorefError: if a line cannot be read, is of another size or of other scans, or of a run that another
+            line has; or if the runs of a row differ in more than their seeds.
     """
-    if not path.exists():
-        return []
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    found: list[Kept] = []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
+        where = f"{path}: line {number}"
         try:
-            run = _parsed(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NorefError(
-                f"{path}: line {number} is no run's scores ({type(error).__name__}: {error}); remove it"
-            ) from None
+            run = Kept.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+            raise NorefError(f"{where} holds no scores of a run ({said}); remove it") from None
         if run.size != size:
             other = ", ".join(f"{name} {value}" for name, value in run.size.items())
-            raise NorefError(f"{path}: line {number} is of another size, {other}; give another --results")
+            raise NorefError(f"{where} is of another size, {other}; give another --results")
+        if scans is not None and not scans.same(run.scans):
+            raise NorefError(
+                f"{where}: {run.row}, seed {run.seed}, was scored on other scans than these; remove the "
+                "line, or give another --results"
+            )
         found.append(run)
+    _check_alike(path, found)
     return found
 
 
-def check_same_scans(path: Path, runs: Iterable[Kept], fingerprint: float, subjects: Sequence[str]) -> None:
-    """Refuses to put scores of other scans into a table.
+def keep(path: Path, runs: Sequence[Kept], order: Sequence[str]) -> list[Kept]:
+    """Puts runs into a file, in the place of what it had of the same rows and seeds; all that is there then.
 
     Args:
-        path: of the file that the runs are from.
-        runs: that were kept.
-        fingerprint: of the table's scans.
-        subjects: of the table, in order.
+        path: of the file.
+        runs: to keep, at least one, all of one size and of the same scans.
+        order: of the rows; others, of which an older noref may have been, come last.
 
     Raises:
-        NorefError: naming the first run that was scored on others.
+        NorefError: as `read` does, of what was there and of what would be.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    places = {row: place for place, row in enumerate(order)}
+    with _alone(path.parent):
+        before = read(path, runs[0].size, runs[0].scans)
+        every = list({run.key: run for run in (*before, *runs)}.values())
+        every.sort(key=lambda run: (places.get(run.row, len(places)), *run.key))
+        _check_alike(path, every)
+        with whole(path) as temporary:
+            lines = (json.dumps(_rounded(run.model_dump())) for run in every)
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return every
+
+
+def _check_alike(path: Path, runs: Sequence[Kept]) -> None:
+    """Refuses a run that is there twice, and rows whose runs differ in more than their seeds."""
+    seen: set[tuple[str, int]] = set()
+    settings: dict[str, str] = {}
     for run in runs:
-        scored = [score.subject for score in run.scored.result.scores]
-        if scored != list(subjects) or not math.isclose(run.fingerprint, fingerprint, rel_tol=SAME):
+        if run.key in seen:
+            raise NorefError(f"{path}: {run.row}, seed {run.seed}, is there twice; remove one of its lines")
+        if settings.setdefault(run.row, run.settings) != run.settings:
             raise NorefError(
-                f"{path}: {run.row}, seed {run.seed}, was scored on other scans than these; remove its line, "
-                "or give another --results"
+                f"{path}: {run.row}, seed {run.seed}, was trained with other settings than the row's "
+                "first; remove the line of one of them"
             )
+        seen.add(run.key)
 
 
-def _plain(run: Kept) -> dict[str, Any]:
-    keys = [metric.key for metric in METRICS]
-    return {
-        "row": run.row,
-        "seed": run.seed,
-        "size": run.size,
-        "fingerprint": run.fingerprint,
-        "command": run.command,
-        "hours": run.hours,
-        "measures": run.measures,
-        "settings": run.scored.settings,
-        "curve": [
-            {key: row[key] for key in CURVE if key in row} for row in run.scored.curve if "gamma" in row
-        ],
-        "scores": {s.subject: {key: getattr(s, key) for key in keys} for s in run.scored.result.scores},
-    }
-
-
-def _parsed(line: dict[str, Any]) -> Kept:
-    scores = [SubjectScore(subject, **values) for subject, values in line.pop("scores").items()]
-    scored = Scored(MethodResult(line["row"], scores), line.pop("curve"), line.pop("settings"))
-    hours = line.pop("hours")
-    return Kept(**line, hours=math.nan if hours is None else hours, scored=scored)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time changes a folder's files: others, of other outputs, may keep their runs there."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _rounded(value: Any) -> Any:
-    """The same with few digits; numbers that are not finite become None."""
+    """The same with few digits."""
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    if isinstance(value, Mapping):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
         return {key: _rounded(of) for key, of in value.items()}
-    return [_rounded(of) for of in value] if isinstance(value, list | tuple) else value
+    return [_rounded(of) for of in value] if isinstance(value, list) else value

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from noref import api
 from noref.config import PLACE, Source
 from noref.data.dataset import Dataset
 from noref.evaluation.compare import share_closed
 from noref.evaluation.results import METRICS, Column, Report, mean_over
-from noref.evaluation.score import by_classical, by_network
-from noref.experiments.experiment import Experiment, Measure, Run
-from noref.experiments.kept import Kept, check_same_scans, keep, kept
+from noref.evaluation.score import Reconstructor, by_classical, by_network
+from noref.experiments import kept
+from noref.experiments.experiment import Experiment, Run
+from noref.experiments.kept import Kept, Scans
 from noref.experiments.train import hours
 from noref.files import whole
 from noref.scan import Role
 from noref.scoring import Scored, Trained, report, score_all, shared_subjects
 
+HOURS = "Training"
+"""Heading of the column of what training took."""
+
 OTHERS = "A real scan of another scanner than the models were trained for: one subject, descriptive."
 
-FINGERPRINT = "zero-filled"
-"""The method without settings, of every table, by whose scores scans are known again."""
 
-
-def check_results(results: Path, experiment: Experiment, size: Mapping[str, Any]) -> None:
+def check_results(results: Path, experiment: Experiment, size: Mapping[str, int | None]) -> None:
     """Refuses a folder of scores that could not stand in the experiment's tables.
 
     Raises:
-        NorefError: as `kept` does.
+        NorefError: as `kept.read` does.
     """
-    for condition in experiment.conditions:
-        for path in results.glob(f"{experiment.name}-{condition}*.jsonl"):
-            kept(path, size)
+    for name, condition in experiment.conditions.items():
+        for other in ("", *condition.also):
+            kept.read(results / f"{_stem(experiment, name, other)}.jsonl", size)
 
 
 def tabulate(
@@ -44,7 +45,7 @@ def tabulate(
     runs: Sequence[Run],
     *,
     data: Path,
-    size: Mapping[str, Any],
+    size: Mapping[str, int | None],
     command: str,
     results: Path | None,
 ) -> Iterator[tuple[Path, Report]]:
@@ -59,36 +60,30 @@ def tabulate(
         data: folder of the real scans.
         size: that the experiment was begun with.
         command: that was typed.
-        results: folder of the numbers: a page's, `EXPERIMENT-CONDITION.json`, without its pictures, since
-            the scans may not be published; and those of each run, `EXPERIMENT-CONDITION.jsonl`.
+        results: folder of the numbers: a page's, `EXPERIMENT-CONDITION.json`, without its pictures, since the
+            scans may not be published; and those of each run, `EXPERIMENT-CONDITION.jsonl`.
 
     Yields:
         each page, and what it shows.
     """
     name, home = f"{experiment.name}, {condition}", runs[0].home / condition
-    order = list(experiment.rows)
     here = [run for run in runs if run.finished and experiment.rows[run.row].scored]
-    here.sort(key=lambda run: (order.index(run.row), run.seed))
-    write = partial(_write, experiment, here, size=size, command=command)
-
-    def file(name: str) -> Path | None:
-        return results / f"{experiment.name}-{condition}{name}.jsonl" if results is not None else None
-
-    of_it = file("")
-    if not here and not (of_it and of_it.exists()):
+    table = _Table(experiment, condition, here, size, command, results)
+    if not here and not table.kept():
         return
     test = _scans(runs[0], experiment.conditions[condition].test)
     repeats = _scans(runs[0], (experiment.repeats,)) if experiment.repeats else None
     page = home / "report.html"
-    made = write(test, page, of_it, title=name, intro=experiment.intro, repeats=repeats)
-    if made:
-        yield page, made
+    yield page, table.write(test, page, title=name, intro=experiment.intro, repeats=repeats)
     for other, settings in experiment.conditions[condition].also.items():
         source = Source.model_validate({**settings, "path": str(data / settings["path"])})
         scans, page = api.dataset(source, Role.TARGET), home / f"report-{other}.html"
-        made = write(scans, page, file(f"-{other}"), title=f"{name}: {other}", intro=OTHERS)
-        if made:
-            yield page, made
+        yield page, table.write(scans, page, other, title=f"{name}: {other}", intro=OTHERS)
+
+
+def _stem(experiment: Experiment, condition: str, other: str = "") -> str:
+    """Of the names of a table's files among the results; of other scans if these are named."""
+    return "-".join(filter(None, (experiment.name, condition, other)))
 
 
 def _scans(run: Run, names: tuple[str, ...]) -> Dataset:
@@ -101,109 +96,139 @@ def _scans(run: Run, names: tuple[str, ...]) -> Dataset:
     return api.dataset(how, Role.TARGET)
 
 
-def _write(
-    experiment: Experiment,
-    here: Sequence[Run],
-    scans: Dataset,
-    page: Path,
-    file: Path | None,
-    *,
-    title: str,
-    intro: str,
-    size: Mapping[str, Any],
-    command: str,
-    repeats: Dataset | None = None,
-) -> Report | None:
-    """Writes the page of the runs that are here and of those in the file, and all of them to the file."""
-    known = {(run.row, run.seed) for run in here}
-    before = kept(file, size) if file is not None else []
-    elsewhere = [run for run in before if (run.row, run.seed) not in known and run.row in experiment.rows]
-    if not here and not elsewhere:
-        return None
-    trained: dict[str, list[Trained]] = {}
-    for run in here:
-        trained.setdefault(run.row, []).append(Trained.of(run.folder))
-    scored = score_all(trained, scans, classical=experiment.classical, others=experiment.others)
-    (plain,) = scored[FINGERPRINT]
-    subjects = [score.subject for score in plain.result.scores]
-    psnr, gamma = (plain.result.values(metric) for metric in METRICS if metric.key in ("psnr", "gamma"))
-    fingerprint = fmean((psnr or gamma).values())
-    if file is not None:
-        check_same_scans(file, elsewhere, fingerprint, subjects)
-    measures = _measures(experiment, trained, scans, repeats) if repeats is not None else []
-    flat = [one for row in trained for one in scored[row]]
-    measured = {of.name: [value for row in trained for value in of.values[row]] for of in measures}
-    mine = [
-        Kept(
+@dataclass(frozen=True)
+class _Table:
+    """What the pages of a condition share; see `tabulate`."""
+
+    experiment: Experiment
+    condition: str
+    here: Sequence[Run]
+    size: Mapping[str, int | None]
+    command: str
+    results: Path | None
+
+    def file(self, other: str, suffix: str) -> Path | None:
+        """Among the results, of the condition's scans or of others."""
+        stem = _stem(self.experiment, self.condition, other)
+        return None if self.results is None else self.results / f"{stem}{suffix}"
+
+    def kept(self, other: str = "", scans: Scans | None = None) -> list[Kept]:
+        """The runs among the results."""
+        file = self.file(other, ".jsonl")
+        return [] if file is None else kept.read(file, self.size, scans)
+
+    def write(
+        self,
+        scans: Dataset,
+        page: Path,
+        other: str = "",
+        *,
+        title: str,
+        intro: str,
+        repeats: Dataset | None = None,
+    ) -> Report:
+        """Scores the runs that are here, keeps that, and writes the page of all that is kept.
+
+        Args:
+            scans: of the page.
+            page: to write.
+            other: name of the scans, if they are others than the condition's.
+            title: of the page.
+            intro: of the page.
+            repeats: scans that were repeated, of an experiment that measures on them.
+
+        Raises:
+            NorefError: if what was kept is of other scans, or of runs that differ in more than their seeds.
+        """
+        experiment, known = self.experiment, Scans.of(scans)
+        # Before anything is scored, which takes minutes.
+        self.kept(other, known)
+        untrained = {name: by_classical(name) for name in experiment.classical} | dict(experiment.others)
+        scored = score_all({}, scans, classical=experiment.classical, others=experiment.others)
+        measured = {
+            name: [self._measured(name, made_by, scans, repeats)] for name, made_by in untrained.items()
+        }
+        fresh: dict[tuple[str, int], Scored] = {}
+        mine, notes = list[Kept](), list[str]()
+        for run in self.here:
+            trained = Trained.of(run.folder)
+            ((of_run,),) = score_all({run.row: [trained]}, scans, classical=()).values()
+            measures = self._measured(run.row, by_network(trained.model.estimate), scans, repeats)
+            mine.append(self._line(run, of_run, known, measures))
+            fresh[mine[-1].key] = of_run
+            notes += shared_subjects({run.row: [trained]}, scans)
+        every = self._all(mine, other, known)
+        for one in every:
+            scored.setdefault(one.row, []).append(fresh.get(one.key, one.scored))
+            measured.setdefault(one.row, []).append(
+                one.measures | ({} if one.hours is None else {HOURS: one.hours})
+            )
+        made = report(
+            scored,
+            scans,
+            page,
+            title=title,
+            intro=intro,
+            baseline=experiment.baseline,
+            commands=list(dict.fromkeys(one.command for one in every)),
+            notes=list(dict.fromkeys(notes)),
+            columns=[*_columns(experiment, measured), *_shares(experiment, scored)],
+            people=experiment.people,
+        )
+        if numbers := self.file(other, ".json"):
+            with whole(numbers) as temporary:
+                temporary.write_bytes(page.with_suffix(".json").read_bytes())
+        return made
+
+    def _measured(
+        self, row: str, made_by: Reconstructor, scans: Dataset, repeats: Dataset | None
+    ) -> Mapping[str, float]:
+        """What the experiment itself measures of a row."""
+        further = self.experiment.further
+        return further(row, made_by, scans, repeats) if further is not None and repeats is not None else {}
+
+    def _line(self, run: Run, scored: Scored, scans: Scans, measures: Mapping[str, float]) -> Kept:
+        """What is kept of a run."""
+        spent = hours(run)
+        return Kept(
             row=run.row,
             seed=run.seed,
-            size=size,
-            fingerprint=fingerprint,
-            command=command,
-            hours=hours(run),
-            measures={name: values[place] for name, values in measured.items()},
-            scored=flat[place],
+            size=dict(self.size),
+            scans=scans,
+            settings=scored.settings,
+            command=self.command,
+            hours=spent if math.isfinite(spent) else None,
+            measures={name: value for name, value in measures.items() if math.isfinite(value)},
+            curve=kept.validations(scored.curve),
+            scores=kept.scores(scored.result),
         )
-        for place, run in enumerate(here)
-    ]
-    every = sorted([*mine, *elsewhere], key=lambda run: list(experiment.rows).index(run.row))
-    rows: dict[str, list[Kept]] = {}
-    for one in every:
-        rows.setdefault(one.row, []).append(one)
-    table = {name: seeds for name, seeds in scored.items() if name not in trained}
-    table |= {row: [one.scored for one in seeds] for row, seeds in rows.items()}
-    made = report(
-        table,
-        scans,
-        page,
-        title=title,
-        intro=intro,
-        baseline=experiment.baseline,
-        commands=list(dict.fromkeys(one.command for one in every)),
-        notes=shared_subjects(trained, scans),
-        columns=[*_measured(measures, rows), *_shares(experiment, table), _hours(rows)],
-        people=experiment.people,
-    )
-    if file is not None:
-        keep(file, every)
-        with whole(file.with_suffix(".json")) as temporary:
-            temporary.write_bytes(page.with_suffix(".json").read_bytes())
-    return made
+
+    def _all(self, mine: list[Kept], other: str, scans: Scans) -> list[Kept]:
+        """The runs that are here and those that were kept, of the experiment's rows, in their order."""
+        file, order = self.file(other, ".jsonl"), list(self.experiment.rows)
+        if file is not None:
+            mine = kept.keep(file, mine, order) if mine else self.kept(other, scans)
+        return sorted(
+            (one for one in mine if one.row in order), key=lambda one: (order.index(one.row), one.seed)
+        )
 
 
-def _measures(
-    experiment: Experiment, trained: Mapping[str, Sequence[Trained]], scans: Dataset, repeats: Dataset
-) -> Sequence[Measure]:
-    """What the experiment measures itself."""
-    if experiment.further is None:
-        return []
-    untrained = {name: by_classical(name) for name in experiment.classical} | dict(experiment.others)
-    reconstructors = {name: [made_by] for name, made_by in untrained.items()}
-    reconstructors |= {
-        row: [by_network(run.model.estimate) for run in seeds] for row, seeds in trained.items()
-    }
-    return experiment.further(reconstructors, scans, repeats)
-
-
-def _measured(measures: Sequence[Measure], rows: Mapping[str, Sequence[Kept]]) -> list[Column]:
-    """The experiment's own columns, means over seeds."""
+def _columns(experiment: Experiment, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Column]:
+    """The experiment's own and what training took, means over seeds."""
+    headed = [(name, note, 3) for name, note in experiment.measures.items()]
+    headed.append((HOURS, "CPU hours, mean over seeds, each on the machine that trained it", 2))
     columns = []
-    for of in measures:
-        kept_values = {row: [one.measures[of.name] for one in seeds] for row, seeds in rows.items()}
-        cells = {row: f"{fmean(values):.3f}" for row, values in ({**of.values} | kept_values).items()}
-        columns.append(Column(of.name, of.note, cells))
+    for name, note, digits in headed:
+        values = {row: [of[name] for of in seeds if name in of] for row, seeds in measured.items()}
+        cells = {row: f"{fmean(of):.{digits}f}" for row, of in values.items() if of}
+        columns.append(Column(name, note, cells))
     return columns
 
 
-def _hours(rows: Mapping[str, Sequence[Kept]]) -> Column:
-    cells = {row: f"{fmean(one.hours for one in seeds):.2f}" for row, seeds in rows.items()}
-    return Column("Training", "CPU hours, mean over seeds, on the machine that each was trained on", cells)
-
-
-def _shares(experiment: Experiment, table: Mapping[str, Sequence[Scored]]) -> list[Column]:
+def _shares(experiment: Experiment, scored: Mapping[str, Sequence[Scored]]) -> list[Column]:
     """The share of the distance between the anchors that every row closes, where both are there."""
     psnr = METRICS[0]
-    values = {row: mean_over([seed.result for seed in seeds]).values(psnr) for row, seeds in table.items()}
+    values = {row: mean_over([seed.result for seed in seeds]).values(psnr) for row, seeds in scored.items()}
     if experiment.anchors is None:
         return []
     low, high = experiment.anchors
@@ -214,4 +239,8 @@ def _shares(experiment: Experiment, table: Mapping[str, Sequence[Scored]]) -> li
         if row not in experiment.anchors and of.keys() == values[low].keys() == values[high].keys():
             share = share_closed(of, values[low], values[high])
             cells[row] = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
-    return [Column("Distance closed", f"{low} to {high}, 95 % bootstrap interval over slices", cells)]
+    return [
+        Column(
+            "Distance closed", f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds", cells
+        )
+    ]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from noref import api
 from noref.errors import NorefError
@@ -62,7 +61,7 @@ def once(runs: Sequence[Run]) -> list[Run]:
     return list(by_folder.values())
 
 
-def begun_with(experiment: Experiment, matrix: int, size: Size) -> dict[str, Any]:
+def begun_with(experiment: Experiment, matrix: int, size: Size) -> dict[str, int | None]:
     """What all runs of an experiment share, and its folder remembers."""
     return {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
 

@@ -1,18 +1,19 @@
 """How good a teacher must be for refinement to help: a stage of `idr` that learns from images of another's.
 
-    python benchmarks/teachers.py truth
+    python benchmarks/teachers.py truth --results benchmarks/results
     python benchmarks/teachers.py runs/benchmark/brain/8x/seed-0/default
 
 A run of the recipe `idr` begins where its second stage would, with the data and the steps of a row of
 `noref benchmark brain`: what lies outside Ω is filled up from the images that a finished run makes of Ω∖Γ, or
 from the full scans (`truth`), which nobody has. If refinement does what it should, it closes most of the
 distance to supervised training with these. Prints the mean PSNR of the test scan, and of what was learned
-from.
+from if it is not the truth; the results are `teachers.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("teacher", help="`truth`, or the folder of a finished run")
     parser.add_argument("--condition", default="8x", help="of the experiment brain")
+    parser.add_argument("--results", type=Path, help="folder that gets the numbers")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = Path("runs/teachers") / options.condition / options.teacher.replace("/", "-")
@@ -81,9 +83,18 @@ def main() -> None:
     api.train(config, resume=True)
     held = [str(path) for path in run.folders(EXPERIMENTS["brain"].conditions[options.condition].test)]
     test = api.dataset(target.model_copy(update={"path": held}), Role.TARGET)
+    found = {"learned": mean_psnr(test, made(folder, test))}
     if options.teacher != "truth":
-        print(f"learned from  {mean_psnr(scans, images):.2f} dB, of the scans that it trained on")
-    print(f"learned       {mean_psnr(test, made(folder, test)):.2f} dB")
+        found["learned from"] = mean_psnr(scans, images)
+    for name, value in found.items():
+        print(f"{name:12} {value:.2f} dB")
+    if options.results is not None:
+        file = options.results / "teachers.json"
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        before[f"{options.condition} {options.teacher}"] = {
+            name: round(value, 3) for name, value in found.items()
+        }
+        file.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

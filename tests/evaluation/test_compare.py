@@ -75,7 +75,7 @@ def test_gamma_that_ranks_like_the_reference() -> None:
     rows = [{"step": s, "gamma": 1 / (1 + s), "psnr": 20.0 + s} for s in range(5)]
     choice = choice_by_gamma([{"step": 0, "loss": 1.0}, *rows, {"gamma": float("nan"), "psnr": 99.0}])
     assert choice is not None
-    assert (choice.checkpoints, choice.rank_correlation, choice.lost) == (5, pytest.approx(1), 0)
+    assert (choice.candidates, choice.rank_correlation, choice.lost) == (5, pytest.approx(1), 0)
 
 
 def test_gamma_that_misleads() -> None:

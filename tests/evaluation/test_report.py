@@ -157,6 +157,29 @@ def test_scans_of_one_subject_are_not_more_subjects(tmp_path: Path) -> None:
     assert "p = " not in page.text
 
 
+def test_methods_are_ranked_by_gamma_too(tmp_path: Path) -> None:
+    """Where references can tell what that costs: of two methods no rank is to be had."""
+    what = report(8)
+    _, page = written(tmp_path, what)
+    assert "would have chosen" not in page.text
+
+    def third(gain: float, gamma: float) -> Report:
+        scores = [replace(s, psnr=gain + (s.psnr or 0), gamma=gamma) for s in what.results[0].scores]
+        return replace(what, results=[*what.results, MethodResult("third", scores)])
+
+    for folder, made, said in (
+        (
+            "alike",
+            third(1, 0.04),
+            "chosen better, the best by PSNR, too; its rank correlation with PSNR over the 3",
+        ),
+        ("misled", third(-3, 0.01), "would have chosen third, 5.00 dB below the best"),
+    ):
+        (tmp_path / folder).mkdir()
+        _, page = written(tmp_path / folder, made)
+        assert said in page.text
+
+
 def test_one_subject_has_no_spread(tmp_path: Path) -> None:
     _, page = written(tmp_path, report(1))
     assert page.row("plain")[1] == "30.00"

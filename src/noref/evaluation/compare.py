@@ -136,27 +136,27 @@ def share_closed(scores: Mapping[str, float], low: Mapping[str, float], high: Ma
 
 @dataclass(frozen=True)
 class Choice:
-    """What choosing a checkpoint by Γ costs, known only where there is a reference.
+    """What choosing by Γ costs, known only where there is a reference.
 
     Attributes:
-        checkpoints: how many had both Γ and PSNR.
+        candidates: checkpoints, or methods, that had both Γ and PSNR.
         rank_correlation: Spearman's, between −Γ and PSNR; 1 where Γ ranks as the reference does.
-        lost: the best checkpoint's PSNR minus that of the one with the lowest Γ, dB.
+        lost: the best candidate's PSNR minus that of the one with the lowest Γ, dB.
     """
 
-    checkpoints: int
+    candidates: int
     rank_correlation: float
     lost: float
 
 
 def choice_by_gamma(rows: Sequence[Mapping[str, Any]]) -> Choice | None:
-    """How well Γ ranks the checkpoints of a run.
+    """How well Γ ranks the checkpoints of a run, or methods.
 
     Args:
-        rows: of `metrics.jsonl`; those with finite `gamma` and `psnr` are checkpoints.
+        rows: such as those of `metrics.jsonl`; those with finite `gamma` and `psnr` are candidates.
 
     Returns:
-        None with fewer than three checkpoints, or where Γ or PSNR never changes.
+        None with fewer than three candidates, or where Γ or PSNR never changes.
     """
     pairs = [(row["gamma"], row["psnr"]) for row in rows if "gamma" in row and "psnr" in row]
     gamma, psnr = np.array([pair for pair in pairs if all(map(math.isfinite, pair))]).reshape(-1, 2).T

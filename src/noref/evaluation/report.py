@@ -167,7 +167,7 @@ def _choices(report: Report) -> str:
     """How well Γ ranked the checkpoints, where the reference can tell."""
     choices = {name: choice_by_gamma(rows) for name, rows in report.curves.items()}
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{choice.checkpoints}</td>'
+        f'<tr><th scope="row">{escape(name)}</th><td>{choice.candidates}</td>'
         f"<td>{number(choice.rank_correlation, 2)}</td><td>{number(choice.lost, 2)}</td></tr>"
         for name, choice in choices.items()
         if choice

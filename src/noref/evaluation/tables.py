@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from html import escape
 
-from noref.evaluation.compare import FEWEST_SUBJECTS, Difference
+from noref.evaluation.compare import FEWEST_SUBJECTS, Difference, choice_by_gamma
 from noref.evaluation.results import METRICS, Metric, Report, Summary, summarise
 
 NONE = '<span class="none">–</span>'
@@ -87,11 +87,30 @@ def lead(report: Report) -> str:
         text += f"<strong>{escape(best)}</strong> has the {metric.best} {metric.name}: {value}, {over}"
         difference = report.differences(metric).get(best)
         text += f"; {_in_words(report, metric, difference)}. " if difference else ". "
+    text += _by_gamma(report)
     if report.descriptive:
         few = f"With fewer than {FEWEST_SUBJECTS} subjects"
         text += f"{few if report.people else 'As subjects may be one person'}, "
         text += "intervals are descriptive and no significance is claimed."
     return f'<p class="lead">{text}</p>' if text else ""
+
+
+def _by_gamma(report: Report) -> str:
+    """Which method one would have taken without references, where there are some to tell."""
+    psnr, gamma = (next(metric for metric in METRICS if metric.key == key) for key in ("psnr", "gamma"))
+    good, held_out = _comparable(report, psnr), _comparable(report, gamma)
+    both = {
+        name: {"psnr": good[name].mean, "gamma": held_out[name].mean} for name in good if name in held_out
+    }
+    choice = choice_by_gamma(list(both.values()))
+    if choice is None:
+        return ""
+    chosen = min(both, key=lambda name: both[name]["gamma"])
+    behind = f"{number(choice.lost, 2)} dB below the best" if choice.lost > 0 else "the best by PSNR, too"
+    return (
+        f"Γ, which needs no reference, would have chosen {escape(chosen)}, {behind}; its rank correlation "
+        f"with PSNR over the {choice.candidates} methods is {number(choice.rank_correlation, 2)}. "
+    )
 
 
 def _in_words(report: Report, metric: Metric, difference: Difference) -> str:

@@ -12,6 +12,7 @@ from linear import SHAPE, key, target
 from networks.problems import problem, small
 from synthetic import image, scan, undersampled
 
+from noref.data.phantoms import phantom
 from noref.errors import NorefError
 from noref.losses import Objective
 from noref.methods import (
@@ -28,9 +29,11 @@ from noref.methods import (
 )
 from noref.networks import NETWORKS, ISTANet, KIKINet, Network
 from noref.networks.demodulated import Demodulated
-from noref.physics import cartesian
+from noref.physics import cartesian, fft2c
+from noref.sampling.masks import acquisition_mask
 from noref.sampling.partition import Partition
 from noref.scan import Scan, ScanBatch, coil_maps
+from noref.seeding import Key
 
 SQUARES = Objective(kspace={"nmse": 1.0})
 
@@ -77,6 +80,23 @@ def test_noise_is_estimated_from_the_border_of_kspace() -> None:
     centre[20:40, 20:30] = True
     with pytest.raises(NorefError, match=r"so its noise cannot be estimated; give method\.sigma"):
         Robust().noise(full.undersampled(centre))
+
+
+def test_noise_is_estimated_from_the_air_where_the_border_was_filtered() -> None:
+    shape = (128, 128)
+    head = phantom("brain", shape, Key(0, "head", "phantom"))
+    noise = 0.05 * torch.randn(shape, dtype=torch.complex64, generator=Key(0, "head", "noise").torch())
+    filtered = (fft2c(head) + noise) * torch.hann_window(shape[1] + 2)[1:-1] ** 0.25
+    everywhere = torch.ones(shape, dtype=torch.bool)
+    mask = acquisition_mask("lines", shape, 2, 12, Key(0, "head", "mask"))
+    scan = Scan(id="head/head/0", kspace=filtered[None], measured=everywhere, mask=mask).as_target()
+    assert Robust().noise(scan) < 0.7 * 0.05
+    assert Robust(sigma="air").noise(scan) == pytest.approx(0.05, rel=0.25)
+    assert Robust(sigma="air").noise(scan.scaled(2j)) == pytest.approx(0.025, rel=0.25)
+    few = torch.zeros(shape, dtype=torch.bool)
+    few[60:68, 60:68] = True
+    with pytest.raises(NorefError, match=r"head/head/0: the centre .* too small to show the air"):
+        Robust(sigma="air").noise(scan.undersampled(few))
 
 
 def test_shown_samples_count_once_and_the_others_as_in_weighted_ssdu() -> None:
@@ -227,3 +247,5 @@ def test_nonsense_is_refused() -> None:
     for alpha, sigma in ((0.0, None), (1.0, 0.0), (float("nan"), None)):
         with pytest.raises(NorefError, match="give numbers above 0"):
             Robust(alpha=alpha, sigma=sigma)
+    with pytest.raises(NorefError, match="sigma is 'corners'; give a number, `air` or null"):
+        Robust(sigma="corners")  # type: ignore[arg-type]

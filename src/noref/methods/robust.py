@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
-from noref.data.noise import noise_level
+from noref.data.noise import air_power, noise_level
 from noref.errors import NorefError
 from noref.methods.base import need_grid
 from noref.methods.view import View
@@ -37,18 +38,22 @@ class Robust(Weighted):
         sigma: σ, standard deviation of the complex noise in a coil's sample, in the file's units (1 after
             prewhitening). If None that of the median coil in the scan's noise covariance, or without one an
             estimate, `data.noise.noise_level`: an upper bound, too high where signal reaches all of the
-            border of k-space and of the image.
+            border of k-space and of the image. With `air` that of the air around the object,
+            `data.noise.air_power`: for scans that were filtered along the read-out, the border of whose
+            k-space holds less noise than the rest.
     """
 
     def __init__(
         self,
         partition: Partition = Partition(),  # noqa: B008 - frozen
         alpha: float = 0.75,
-        sigma: float | None = None,
+        sigma: float | Literal["air"] | None = None,
     ) -> None:
         super().__init__(partition)
-        if not alpha > 0 or (sigma is not None and not sigma > 0):
+        if not alpha > 0 or (isinstance(sigma, int | float) and not sigma > 0):
             raise NorefError(f"Robust: alpha is {alpha}, sigma {sigma}; give numbers above 0")
+        if isinstance(sigma, str) and sigma != "air":
+            raise NorefError(f"Robust: sigma is {sigma!r}; give a number, `air` or null")
         self.alpha, self.sigma = alpha, sigma
 
     def meet(self, network: Network) -> None:
@@ -89,6 +94,14 @@ class Robust(Weighted):
 
     def noise(self, scan: Scan) -> float:
         """σ in the units of the scan's k-space."""
+        if self.sigma == "air":
+            air = air_power(scan)
+            if air is None:
+                raise NorefError(
+                    f"{scan.id}: the centre of k-space that was sampled whole is too small to show the air; "
+                    "give method.sigma a number"
+                )
+            return float(air.median().sqrt())
         if self.sigma is not None:
             return self.sigma / abs(scan.scale)
         if scan.noise_cov is not None:

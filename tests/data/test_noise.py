@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from noref import metrics
-from noref.data.noise import ceiling_psnr
+from noref.data.noise import ceiling_psnr, noise_level
 from noref.data.phantoms import phantom
 from noref.data.simulate import acquire
-from noref.physics import ifft2c
+from noref.physics import fft2c, ifft2c
 from noref.scan import Scan
 from noref.seeding import Key
 
@@ -48,10 +48,24 @@ def test_no_ceiling_without_noise_in_the_reference() -> None:
     assert ceiling_psnr([replace(scan, clean=None)]) is None
 
 
-def test_no_ceiling_where_a_filter_emptied_the_border() -> None:
-    scan = replace(noisy(), clean=None)
+def test_the_ceiling_of_an_interpolated_image_knows_what_its_filter_left() -> None:
+    scan = noisy()
+    assert scan.clean is not None
     y, x = torch.arange(96)[:, None] - 48, torch.arange(96) - 48
-    filtered = scan.kspace * torch.sigmoid((20 - (y**2 + x**2).sqrt()) / 1.5)
-    for kspace, told in ((scan.kspace, True), (filtered, False)):
-        ceiling = ceiling_psnr([replace(scan, kspace=kspace, reference=ifft2c(kspace))])
-        assert (ceiling is not None) == told
+    taper = torch.sigmoid((20 - (y**2 + x**2).sqrt()) / 1.5)
+    kspace, truth = scan.kspace * taper, ifft2c(scan.clean * taper)
+    reached = float(metrics.psnr(ifft2c(kspace).abs(), truth.abs()))
+    filtered = replace(scan, kspace=kspace, clean=None, reference=ifft2c(kspace))
+    assert (noise_level(filtered)[0] or 0) < 0.01 * (noise_level(scan)[0] or 0)
+    assert ceiling_psnr([filtered]) == pytest.approx(reached, abs=1)
+
+
+def test_no_ceiling_where_the_border_was_emptied_and_no_air_is_there() -> None:
+    scan = replace(noisy(), clean=None)
+    full = scan.kspace.clone()
+    # The object in one corner: that is no air.
+    image = ifft2c(full)
+    full = fft2c(image.roll((48, 48), (-2, -1)))
+    full[..., :12, :] = full[..., -12:, :] = 0
+    full[..., :12] = full[..., -12:] = 0
+    assert ceiling_psnr([replace(scan, kspace=full, reference=ifft2c(full))]) is None

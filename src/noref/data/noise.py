@@ -16,6 +16,12 @@ from noref.scan import Scan
 _EMPTIED = 100.0
 """dB of a ceiling above which the border of k-space must have been emptied: no scan is so quiet."""
 
+_ALIKE, _NOISY = 3.0, 0.2
+"""By what factor the powers of four corners of air may differ, and by how much their median power from that
+of noise of the same mean. Where scans of the standing experiments have air, the factor is 1.1 to 2.1, the
+median 0.87 to 1.01; where an object reaches the corners, 3.0 to 700 and 0.01 to 0.62; of one value everywhere
+it is 1.44."""
+
 _TOO_LITTLE = "too little of the border of k-space was measured"
 
 
@@ -69,10 +75,35 @@ def air_power(scan: Scan) -> Tensor | None:
         return None
     windows = [torch.hann_window(size + 2, periodic=False)[1:-1] for size in centre.shape[-2:]]
     window = windows[0][:, None] * windows[1]
-    image = ifft2c(centre * window)
-    ends = torch.cat([image[..., : corners[0], :], image[..., -corners[0] :, :]], -2)
-    air = torch.cat([ends[..., : corners[1]], ends[..., -corners[1] :]], -1)
-    return power_of(air.flatten(-2)) / window.square().mean()
+    air = torch.cat(_corners(ifft2c(centre * window), corners), -1)
+    return power_of(air) / window.square().mean()
+
+
+def _corners(image: Tensor, size: Sequence[int]) -> list[Tensor]:
+    """The four corners `(coils, pixels)` of images `(coils, y, x)`."""
+    (y, x), rows = size, range(2)
+    ends = [image[..., :y, :], image[..., -y:, :]]
+    return [end.flatten(-2) for row in rows for end in (ends[row][..., :x], ends[row][..., -x:])]
+
+
+def pixel_noise(scan: Scan) -> float | None:
+    """Standard deviation of complex noise in a pixel of a full scan's median coil.
+
+    `noise_level`, as of white noise; unless the corners of the image hold more than twice its power, and
+    nothing but noise: all four are alike, and their median power is that of noise, `ln 2` of the mean. Then
+    that of the corners: a filter has taken noise from the border of k-space.
+    """
+    level, _ = noise_level(scan)
+    corners = _corners(ifft2c(scan.kspace), [max(1, size // 8) for size in scan.shape])
+    powers = torch.stack([corner.abs().square().mean(-1) for corner in corners])
+    air = torch.cat(corners, -1)
+    power = power_of(air)
+    alike = float((powers.amax(0) / powers.amin(0)).median()) < _ALIKE
+    noisy = abs(float((power / air.abs().square().mean(-1)).median()) - 1) < _NOISY
+    above = level is None or float(power.median()) > 2 * level**2
+    return (
+        float(power.median().sqrt()) if above and alike and noisy and air.shape[-1] >= MIN_SAMPLES else level
+    )
 
 
 def border_power(scan: Scan) -> tuple[Tensor | None, str]:
@@ -108,7 +139,7 @@ def ceiling_psnr(volume: Sequence[Scan]) -> float | None:
     `20·log10(max |x|) − 10·log10(mean e²)` over all slices, in the file's units, with the error to expect in
     each pixel: `e² = σ²/2` on the object, where only the part of complex noise along the image's phase moves
     its magnitude; `σ²` where there is none (`|x| < 2σ`), and 0 outside the maps. Maps of unit norm leave σ as
-    it is. As `noise_level` may count signal as noise, the true ceiling may be higher. None where a slice has
+    it is. As `pixel_noise` may count signal as noise, the true ceiling may be higher. None where a slice has
     no reference, or it was made of noiseless k-space or off the Cartesian grid; and above 100 dB, where the
     border of k-space was emptied and tells nothing.
 
@@ -117,7 +148,7 @@ def ceiling_psnr(volume: Sequence[Scan]) -> float | None:
     """
     peak, errors = 0.0, []
     for scan in volume:
-        level, _ = noise_level(scan)
+        level = pixel_noise(scan)
         known = scan.reference is not None and scan.clean is None and scan.trajectory is None
         if scan.reference is None or not (known and level):
             return None

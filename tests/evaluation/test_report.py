@@ -171,7 +171,7 @@ def test_methods_are_ranked_by_gamma_too(tmp_path: Path) -> None:
         (
             "alike",
             third(1, 0.04),
-            "chosen better, the best by PSNR, too; its rank correlation with PSNR over the 3",
+            "Of the 3 methods with both, Γ, which needs no reference, would have chosen better, the best",
         ),
         ("misled", third(-3, 0.01), "would have chosen third, 5.00 dB below the best"),
     ):

@@ -108,8 +108,9 @@ def _by_gamma(report: Report) -> str:
     chosen = min(both, key=lambda name: both[name]["gamma"])
     behind = f"{number(choice.lost, 2)} dB below the best" if choice.lost > 0 else "the best by PSNR, too"
     return (
-        f"Γ, which needs no reference, would have chosen {escape(chosen)}, {behind}; its rank correlation "
-        f"with PSNR over the {choice.candidates} methods is {number(choice.rank_correlation, 2)}. "
+        f"Of the {choice.candidates} methods with both, Γ, which needs no reference, would have chosen "
+        f"{escape(chosen)}, {behind}; its rank correlation with PSNR is "
+        f"{number(choice.rank_correlation, 2)}. "
     )
 
 

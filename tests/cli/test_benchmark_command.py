@@ -60,7 +60,7 @@ def test_an_experiment_is_trained_scored_and_reported(
     assert [line.split()[1:4] for line in listed[:-1]] == [
         [row, "seed", seed] for seed in "01" for row in ("ssdu", "default", "supervised")
     ]
-    assert listed[-1] == "2 of 6 runs are finished"
+    assert listed[-1] == "4 of 6 runs are to be trained"
 
     assert done(*words, "--train").out == ""
     assert not list((tmp_path / "out").rglob("report.html"))
@@ -109,7 +109,14 @@ def test_a_table_grows_where_its_runs_are_no_more(tmp_path: Path, scans: Path) -
 
     first = table("one", "ssdu", "supervised")
     shutil.rmtree(tmp_path / "one")
-    second = table("other", "default")
+    listed = done(*command(scans, tmp_path / "other"), "--seed", "0", "--results", numbers, "--list").out
+    assert [line.split("seed 0")[1].split(" h")[-1].strip() for line in listed.splitlines()[:-1]] == [
+        ", scores kept",
+        "to do",
+        ", scores kept",
+    ]
+    second = table("other", *ROWS)
+    assert not (tmp_path / "other" / "brain" / "8x" / "seed-0" / "ssdu").exists()
     assert list(means(second)) == [*EXPERIMENTS["brain"].classical, *ROWS]  # in the experiment's order
     assert {name: means(second)[name] for name in means(first)} == pytest.approx(means(first), abs=1e-3)
     assert len(second["commands"]) == 2

@@ -15,7 +15,7 @@ from noref.experiments import EXPERIMENTS, Condition, Experiment, Run, Size
 from noref.experiments.brain import interpolated
 from noref.experiments.experiment import files, spread
 from noref.experiments.joint import SETS
-from noref.experiments.train import once, runs_of
+from noref.experiments.train import left, once, runs_of
 from noref.physics import fft2c
 
 NUMBERS = {
@@ -115,6 +115,27 @@ def test_chosen_rows_bring_those_that_they_start_from(tmp_path: Path) -> None:
     assert [run.row for run in runs] == ["half-proxy", "proxy-then-ssdu"]
     assert runs[1].start is not None
     assert runs[1].start.folder == runs[0].folder
+
+
+def test_what_was_scored_need_not_be_trained_but_for_what_starts_from_it(tmp_path: Path) -> None:
+    runs = runs_of(EXPERIMENTS["joint"], tmp_path, Size(), conditions=["8x-5"], seeds=[0])
+    places = {(run.condition, run.row, run.seed) for run in runs}
+    last = ("8x-5", "proxy-then-ssdu", 0)
+
+    def rows(known: set[tuple[str, str, int]]) -> list[str]:
+        return [run.row for run in left(runs, known)]
+
+    assert rows(set()) == [run.row for run in runs]
+    assert rows(places) == []
+    assert rows(places - {last}) == ["half-proxy", "proxy-then-ssdu"]
+    alone = runs_of(EXPERIMENTS["joint"], tmp_path, Size(), conditions=["8x-5"], rows=["half-proxy"])
+    assert [run.row for run in left(alone, set())] == ["half-proxy"]
+    # Hearts of another number, too, are scored with the same model of heads.
+    shared = runs_of(EXPERIMENTS["joint"], tmp_path, Size(), rows=["supervised-proxy"], seeds=[0])
+    of_five = {("8x-5", "supervised-proxy", 0)}
+    assert len(left(shared, set())) == len(left(shared, of_five)) == 2
+    of_eight = {(run.condition, run.row, 0) for run in shared if run.condition.startswith("8x")}
+    assert [run.condition for run in left(shared, of_eight)] == ["4x-5"]
 
 
 @pytest.mark.parametrize("number", [1, 5, 10, 20, 40])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -16,8 +17,9 @@ from noref.cli.demo import table
 from noref.config.build import nearest
 from noref.errors import NorefError
 from noref.experiments import EXPERIMENTS, Experiment, Run, Size
-from noref.experiments.tables import check_results, tabulate
-from noref.experiments.train import begun_with, claim, hours, once, prepared, runs_of, train
+from noref.experiments.kept import Kept
+from noref.experiments.tables import Place, known, tabulate
+from noref.experiments.train import begun_with, claim, hours, left, once, prepared, runs_of, train
 from noref.training import Interrupted
 
 
@@ -64,18 +66,17 @@ def benchmark(
     runs = runs_of(experiment, home, size, conditions=condition or (), rows=row or (), seeds=seed or ())
     if not runs:
         raise NorefError(f"{name}: no run is of that --condition, --row and --seed; see what --list says")
+    begun = begun_with(experiment, matrix, size)
+    scored = {} if results is None else known(results, experiment, begun)
     if list_only:
-        print(listed(runs))
+        print(listed(runs, scored))
         return
     if threads is not None:
         torch.set_num_threads(threads)
-    begun = begun_with(experiment, matrix, size)
-    if results is not None:
-        check_results(results, experiment, begun)
     prepared(experiment, data, home, matrix, size)
     if not score:
         try:
-            train(runs)
+            train(left(runs, scored))
         except Interrupted:
             print(f"noref: stopped and saved; go on with: {shlex.join(_command())}", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -119,14 +120,24 @@ def _report(
             print(page)
 
 
-def listed(runs: Sequence[Run]) -> str:
-    """The runs, a line each: condition, row, seed, and the hours of those that are finished."""
-    runs = once(runs)
+def listed(runs: Sequence[Run], scored: Mapping[Place, Kept]) -> str:
+    """The runs, a line each: condition, row, seed, and the hours of those that need no training any more.
+
+    Args:
+        runs: of an experiment.
+        scored: those whose scores are among the results.
+    """
+    todo, runs = {run.folder for run in left(runs, scored)}, once(runs)
     width = max(len(run.row) for run in runs)
     wide = max(len(run.condition) for run in runs)
-    lines = [
-        f"{run.condition:{wide}}  {run.row:{width}}  seed {run.seed}  "
-        + (f"{hours(run):.2f} CPU h" if run.finished else "to do")
-        for run in runs
-    ]
-    return "\n".join([*lines, f"{sum(run.finished for run in runs)} of {len(runs)} runs are finished"])
+    lines = []
+    for run in runs:
+        line = scored.get((run.condition, run.row, run.seed))
+        took = hours(run) if run.finished or line is None else line.hours
+        state = "" if took is None or math.isnan(took) else f"{took:.2f} CPU h"
+        if run.folder in todo:
+            state = "to do"
+        elif not run.finished:
+            state = f"{state}, scores kept".lstrip(", ") if line else "not needed"
+        lines.append(f"{run.condition:{wide}}  {run.row:{width}}  seed {run.seed}  {state}".rstrip())
+    return "\n".join([*lines, f"{len(todo)} of {len(runs)} runs are to be trained"])

@@ -25,18 +25,29 @@ from noref.scoring import Scored, Trained, report, score_all, shared_subjects
 HOURS = "Training"
 """Heading of the column of what training took."""
 
+Place = tuple[str, str, int]
+"""Condition, row and seed of a run."""
+
 OTHERS = "A real scan of another scanner than the models were trained for: one subject, descriptive."
 
 
-def check_results(results: Path, experiment: Experiment, size: Mapping[str, int | None]) -> None:
-    """Refuses a folder of scores that could not stand in the experiment's tables.
+def known(results: Path, experiment: Experiment, size: Mapping[str, int | None]) -> dict[Place, Kept]:
+    """What the results have of an experiment's runs, by condition, row and seed.
 
     Raises:
         NorefError: as `kept.read` does.
     """
+    found = {}
     for name, condition in experiment.conditions.items():
-        for other in ("", *condition.also):
-            kept.read(results / f"{_stem(experiment, name, other)}.jsonl", size)
+        tables = [
+            {one.key: one for one in kept.read(results / f"{_stem(experiment, name, other)}.jsonl", size)}
+            for other in ("", *condition.also)
+        ]
+        # Of a run that is not on all pages yet the model is needed.
+        for key, one in tables[0].items():
+            if all(key in table for table in tables):
+                found[name, *key] = one
+    return found
 
 
 def tabulate(

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +61,26 @@ def once(runs: Sequence[Run]) -> list[Run]:
     return list(by_folder.values())
 
 
+def left(runs: Sequence[Run], known: Container[tuple[str, str, int]]) -> list[Run]:
+    """Those that are still to be trained, each once.
+
+    Args:
+        runs: wanted, and those that they start from.
+        known: condition, row and seed of those whose scores are known.
+    """
+    starts = {run.start.folder for run in runs if run.start is not None}
+    wanted = [
+        run
+        for run in runs
+        if not run.finished
+        and (run.condition, run.row, run.seed) not in known
+        # What is there for others alone, these ask for.
+        and (run.experiment.rows[run.row].scored or run.folder not in starts)
+    ]
+    folders = {run.folder for run in wanted} | {run.start.folder for run in wanted if run.start is not None}
+    return [run for run in once(runs) if run.folder in folders and not run.finished]
+
+
 def begun_with(experiment: Experiment, matrix: int, size: Size) -> dict[str, int | None]:
     """What all runs of an experiment share, and its folder remembers."""
     return {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
@@ -89,24 +109,24 @@ def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: 
 
 
 def train(runs: Sequence[Run]) -> None:
-    """Trains what is not trained yet; runs that another process has taken are waited for.
+    """Trains runs, each given once; those that another process has taken are waited for.
 
     Raises:
         NorefError: as `api.train` does.
         Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    left = [run for run in once(runs) if not run.finished]
-    while left:
+    waiting = list(runs)
+    while waiting:
         taken = 0
-        for run in left:
+        for run in waiting:
             if run.start is not None and not run.start.finished:
                 continue
             with claim(run.lock) as mine:
                 if mine and not run.finished:
                     taken += 1
                     _train(run)
-        left = [run for run in left if not run.finished]
-        if left and not taken:
+        waiting = [run for run in waiting if not run.finished]
+        if waiting and not taken:
             time.sleep(POLL)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from noref.scan import Scan
 SIZE: dict[str, int | None] = {"matrix": 48, "phases": None, "steps": 20}
 SCANS = Scans(masks="ab12", zero_filled=20.61690)
 ROWS = ("ssdu", "default", "idr")
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def run(row: str = "ssdu", seed: int = 0, **changes: Any) -> Kept:
@@ -198,3 +200,18 @@ def test_scans_are_known_again_by_masks_held_out_samples_and_values() -> None:
         replace(scan, kspace=kspace + 0.3),
     ):
         assert not known.same(Scans.of(_Scans([other])))
+
+
+def test_the_tables_of_this_repository_are_those_of_their_lines() -> None:
+    files = sorted(RESULTS.glob("*.jsonl"))
+    assert files
+    for path in files:
+        runs = read(path, json.loads(path.read_text(encoding="utf-8").splitlines()[0])["size"])
+        table = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        assert table["commands"] == list(dict.fromkeys(one.command for one in runs))
+        for method in table["methods"]:
+            seeds = [one for one in runs if one.row == method["name"]]
+            for of in method["subjects"] if seeds else ():
+                values = [one.scores[of["subject"]].gamma for one in seeds]
+                assert of["gamma"] == pytest.approx(fmean(values), rel=1e-4)
+        assert {one.row for one in runs} <= {method["name"] for method in table["methods"]}

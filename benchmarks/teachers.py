@@ -7,7 +7,7 @@ A run of the recipe `idr` begins where its second stage would, with the data and
 `noref benchmark brain`: what lies outside Ω is filled up from the images that a finished run makes of Ω∖Γ, or
 from the full scans (`truth`), which nobody has. If refinement does what it should, it closes most of the
 distance to supervised training with these. Prints the mean PSNR of the test scan, and of what was learned
-from if it is not the truth; the results are `teachers.json`.
+from if it is not the truth; `--results` keeps both in `teachers.json`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from noref import api
 from noref.data.shown import shown
 from noref.experiments import EXPERIMENTS, Size
 from noref.experiments.experiment import Run
+from noref.files import whole
 from noref.methods.refinement import Refinement
 from noref.metrics import psnr
 from noref.sampling.bank import mask_bank
@@ -94,7 +95,8 @@ def main() -> None:
         before[f"{options.condition} {options.teacher}"] = {
             name: round(value, 3) for name, value in found.items()
         }
-        file.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
+        with whole(file) as temporary:
+            temporary.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -93,9 +93,7 @@ def score_all(
     for name, runs in rows.items():
         console.print(f"reconstructing: {name}", highlight=False)
         scored[name] = [
-            Scored(
-                score(name, by_network(run.model.estimate), scans), _curve(run.folder), _summary(run.model)
-            )
+            Scored(score(name, by_network(run.model.estimate), scans), _curve(run.folder), summary(run.model))
             for run in runs
         ]
     return scored
@@ -197,7 +195,8 @@ def _curve(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def _summary(model: api.Model) -> str:
+def summary(model: api.Model) -> str:
+    """What a reader of a report should know of how a model was trained; the same for all seeds."""
     parameters = sum(p.numel() for p in model.network.parameters())
     config = model.config
     said = [str(config.method), str(config.network), f"{parameters:,} parameters"]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, MethodResult, SubjectScore
+from noref.experiments import EXPERIMENTS
 from noref.experiments.kept import Kept, Scans, Scores, keep, read, scores, validations
 from noref.physics import ifft2c
 from noref.scan import Scan
@@ -102,7 +104,8 @@ def test_scores_keep_six_digits_and_what_is_not_finite_is_none(
 def test_validations_that_are_not_finite_are_left_out() -> None:
     nan = float("nan")
     rows = [{"step": 1, "gamma": nan, "psnr": 20.0}, {"step": 2, "gamma": 0.5}, {"step": 3, "psnr": 1.0}]
-    assert [validation.step for validation in validations(rows)] == [2]
+    rows += [{"step": 4, "gamma": 0.5, "psnr": nan}]
+    assert [(validation.step, validation.psnr) for validation in validations(rows)] == [(2, None), (4, None)]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,9 @@ def test_validations_that_are_not_finite_are_left_out() -> None:
             {"scans": {"masks": "cd34", "zero_filled": 20.6169}},
             "line 2: ssdu, seed 1, was scored on other scans",
         ),
+        ({"hours": float("nan")}, "line 2 holds no scores of a run (hours: Input should be a finite"),
+        ({"scores": {"siat6/00": None}}, "line 2 holds no scores of a run (scores.siat6/00: Input"),
+        ({"scores": {}}, "ssdu, seed 1, has other subjects than ssdu, seed 0; remove the line of one"),
         ({"seed": 0}, "ssdu, seed 0, is there twice; remove one of its lines"),
         ({"settings": "other"}, "ssdu, seed 1, was trained with other settings than the row's first"),
     ],
@@ -209,9 +215,12 @@ def test_the_tables_of_this_repository_are_those_of_their_lines() -> None:
         runs = read(path, json.loads(path.read_text(encoding="utf-8").splitlines()[0])["size"])
         table = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         assert table["commands"] == list(dict.fromkeys(one.command for one in runs))
+        experiment = max((name for name in EXPERIMENTS if path.name.startswith(f"{name}-")), key=len)
+        untrained = {*EXPERIMENTS[experiment].classical, *EXPERIMENTS[experiment].others}
+        assert {method["name"] for method in table["methods"]} - untrained == {one.row for one in runs}
         for method in table["methods"]:
             seeds = [one for one in runs if one.row == method["name"]]
-            for of in method["subjects"] if seeds else ():
-                values = [one.scores[of["subject"]].gamma for one in seeds]
-                assert of["gamma"] == pytest.approx(fmean(values), rel=1e-4)
-        assert {one.row for one in runs} <= {method["name"] for method in table["methods"]}
+            for of, metric in product(method["subjects"] if seeds else (), METRICS):
+                values = [getattr(one.scores[of["subject"]], metric.key) for one in seeds]
+                mean = None if None in values else pytest.approx(fmean(values), rel=1e-4)
+                assert metric.key == "seconds" or of[metric.key] == mean

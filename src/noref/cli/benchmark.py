@@ -84,8 +84,10 @@ def benchmark(
         return
     # All that there is of each table, whoever trained it.
     tables = runs_of(experiment, home, size, conditions=condition or ())
-    finished = {run.condition for run in tables if run.finished}
-    tables = [run for run in tables if run.condition in {*finished, *(condition or ())}]
+    here = {run.condition for run in tables if run.finished and experiment.rows[run.row].scored}
+    tables = [run for run in tables if run.condition in {*here, *(condition or ())}]
+    if not tables:
+        print("noref: nothing of it is here; name the tables with --condition to have pages", file=sys.stderr)
     with claim(home / "report.lock", wait=True):
         _report(experiment, tables, data, begun, results)
 

@@ -87,7 +87,7 @@ def _corners(image: Tensor, size: Sequence[int]) -> list[Tensor]:
 
 
 def pixel_noise(scan: Scan) -> float | None:
-    """Standard deviation of complex noise in a pixel of a full scan's median coil.
+    """Standard deviation of complex noise in a pixel of a full Cartesian scan's median coil; None if unknown.
 
     `noise_level`, as of white noise; unless the corners of the image hold more than twice its power, and
     nothing but noise: all four are alike, and their median power is that of noise, `ln 2` of the mean. Then
@@ -141,16 +141,17 @@ def ceiling_psnr(volume: Sequence[Scan]) -> float | None:
     its magnitude; `σ²` where there is none (`|x| < 2σ`), and 0 outside the maps. Maps of unit norm leave σ as
     it is. As `pixel_noise` may count signal as noise, the true ceiling may be higher. None where a slice has
     no reference, or it was made of noiseless k-space or off the Cartesian grid; and above 100 dB, where the
-    border of k-space was emptied and tells nothing.
+    border of k-space was emptied and no air is in the corners.
 
     Args:
         volume: the slices that PSNR is taken over.
     """
     peak, errors = 0.0, []
     for scan in volume:
+        if scan.reference is None or scan.clean is not None or scan.trajectory is not None:
+            return None
         level = pixel_noise(scan)
-        known = scan.reference is not None and scan.clean is None and scan.trajectory is None
-        if scan.reference is None or not (known and level):
+        if not level:
             return None
         image = scan.reference.abs().square().sum(0).sqrt()
         error = torch.where(image < 2 * level, level**2, level**2 / 2) * (image > 0)

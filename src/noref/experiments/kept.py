@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,7 +30,7 @@ SAME = 1e-3
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Scans(_Strict):
@@ -51,9 +52,9 @@ class Scans(_Strict):
             held = [] if scan.holdout is None else [scan.holdout]
             for mask in (scan.mask, *held):
                 digest.update(mask.numpy().tobytes())
-        scored = score("zero-filled", by_classical("zero-filled"), scans).scores
-        values = [one.gamma if one.psnr is None else one.psnr for one in scored]
-        return cls(masks=digest.hexdigest()[:16], zero_filled=sum(v or 0.0 for v in values) / len(values))
+        result = score("zero-filled", by_classical("zero-filled"), scans)
+        psnr, gamma = (result.values(metric) for metric in METRICS if metric.key in ("psnr", "gamma"))
+        return cls(masks=digest.hexdigest()[:16], zero_filled=fmean((psnr or gamma).values()))
 
     def same(self, other: Scans) -> bool:
         """Whether they are the same, on whatever machine."""
@@ -123,9 +124,15 @@ class Kept(_Strict):
 
 def validations(curve: Iterable[Mapping[str, Any]]) -> list[Validation]:
     """Of the rows of a `metrics.jsonl` those that are kept."""
-    names = Validation.model_fields
-    rows = [{name: row[name] for name in names if name in row} for row in curve if "gamma" in row]
-    return [Validation(**row) for row in rows if all(math.isfinite(value) for value in row.values())]
+    rows = [
+        {
+            name: row[name]
+            for name in Validation.model_fields
+            if row.get(name) is not None and math.isfinite(row[name])
+        }
+        for row in curve
+    ]
+    return [Validation(**row) for row in rows if "gamma" in row]
 
 
 def scores(result: MethodResult) -> dict[str, Scores]:
@@ -190,18 +197,23 @@ def keep(path: Path, runs: Sequence[Kept], order: Sequence[str]) -> list[Kept]:
         every.sort(key=lambda run: (places.get(run.row, len(places)), *run.key))
         _check_alike(path, every)
         with whole(path) as temporary:
-            lines = (json.dumps(_rounded(run.model_dump())) for run in every)
+            lines = (json.dumps(_rounded(run.model_dump()), allow_nan=False) for run in every)
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return every
 
 
 def _check_alike(path: Path, runs: Sequence[Kept]) -> None:
-    """Refuses a run that is there twice, and rows whose runs differ in more than their seeds."""
+    """Refuses a run that is there twice, other subjects, and seeds of a row that were trained otherwise."""
     seen: set[tuple[str, int]] = set()
     settings: dict[str, str] = {}
     for run in runs:
         if run.key in seen:
             raise NorefError(f"{path}: {run.row}, seed {run.seed}, is there twice; remove one of its lines")
+        if list(run.scores) != list(runs[0].scores):
+            raise NorefError(
+                f"{path}: {run.row}, seed {run.seed}, has other subjects than {runs[0].row}, seed "
+                f"{runs[0].seed}; remove the line of one of them"
+            )
         if settings.setdefault(run.row, run.settings) != run.settings:
             raise NorefError(
                 f"{path}: {run.row}, seed {run.seed}, was trained with other settings than the row's "

@@ -11,6 +11,7 @@ from statistics import fmean
 from noref import api
 from noref.config import PLACE, Source
 from noref.data.dataset import Dataset
+from noref.errors import NorefError
 from noref.evaluation.compare import share_closed
 from noref.evaluation.results import METRICS, Column, Report, mean_over
 from noref.evaluation.score import Reconstructor, by_classical, by_network
@@ -20,7 +21,7 @@ from noref.experiments.kept import Kept, Scans
 from noref.experiments.train import hours
 from noref.files import whole
 from noref.scan import Role
-from noref.scoring import Scored, Trained, report, score_all, shared_subjects
+from noref.scoring import Scored, Trained, report, score_all, shared_subjects, summary
 
 HOURS = "Training"
 """Heading of the column of what training took."""
@@ -80,13 +81,15 @@ def tabulate(
     name, home = f"{experiment.name}, {condition}", runs[0].home / condition
     here = [run for run in runs if run.finished and experiment.rows[run.row].scored]
     table = _Table(experiment, condition, here, size, command, results)
-    if not here and not table.kept():
+    if not table.has():
         return
     test = _scans(runs[0], experiment.conditions[condition].test)
     repeats = _scans(runs[0], (experiment.repeats,)) if experiment.repeats else None
     page = home / "report.html"
     yield page, table.write(test, page, title=name, intro=experiment.intro, repeats=repeats)
     for other, settings in experiment.conditions[condition].also.items():
+        if not table.has(other):
+            continue
         source = Source.model_validate({**settings, "path": str(data / settings["path"])})
         scans, page = api.dataset(source, Role.TARGET), home / f"report-{other}.html"
         yield page, table.write(scans, page, other, title=f"{name}: {other}", intro=OTHERS)
@@ -128,6 +131,10 @@ class _Table:
         file = self.file(other, ".jsonl")
         return [] if file is None else kept.read(file, self.size, scans)
 
+    def has(self, other: str = "") -> bool:
+        """Whether there is a run for the page, here or among the results."""
+        return bool(self.here) or any(one.row in self.experiment.rows for one in self.kept(other))
+
     def write(
         self,
         scans: Dataset,
@@ -152,8 +159,9 @@ class _Table:
             NorefError: if what was kept is of other scans, or of runs that differ in more than their seeds.
         """
         experiment, known = self.experiment, Scans.of(scans)
+        trained = [(run, Trained.of(run.folder)) for run in self.here]
         # Before anything is scored, which takes minutes.
-        self.kept(other, known)
+        self._check(trained, other, known)
         untrained = {name: by_classical(name) for name in experiment.classical} | dict(experiment.others)
         scored = score_all({}, scans, classical=experiment.classical, others=experiment.others)
         measured = {
@@ -161,13 +169,12 @@ class _Table:
         }
         fresh: dict[tuple[str, int], Scored] = {}
         mine, notes = list[Kept](), list[str]()
-        for run in self.here:
-            trained = Trained.of(run.folder)
-            ((of_run,),) = score_all({run.row: [trained]}, scans, classical=()).values()
-            measures = self._measured(run.row, by_network(trained.model.estimate), scans, repeats)
+        for run, of in trained:
+            ((of_run,),) = score_all({run.row: [of]}, scans, classical=()).values()
+            measures = self._measured(run.row, by_network(of.model.estimate), scans, repeats)
             mine.append(self._line(run, of_run, known, measures))
             fresh[mine[-1].key] = of_run
-            notes += shared_subjects({run.row: [trained]}, scans)
+            notes += shared_subjects({run.row: [of]}, scans)
         every = self._all(mine, other, known)
         for one in every:
             scored.setdefault(one.row, []).append(fresh.get(one.key, one.scored))
@@ -190,6 +197,18 @@ class _Table:
             with whole(numbers) as temporary:
                 temporary.write_bytes(page.with_suffix(".json").read_bytes())
         return made
+
+    def _check(self, trained: Sequence[tuple[Run, Trained]], other: str, scans: Scans) -> None:
+        """Refuses what was kept of other scans, and of seeds that were trained otherwise than those here."""
+        here = {(run.row, run.seed) for run, _ in trained}
+        settings = {one.row: one for one in self.kept(other, scans) if one.key not in here}
+        for run, of in trained:
+            before = settings.get(run.row)
+            if before is not None and before.settings != summary(of.model):
+                raise NorefError(
+                    f"{run.folder}: trained with other settings than seed {before.seed} of {run.row}, whose "
+                    f"scores are in {self.file(other, '.jsonl')}; remove that line, or the run"
+                )
 
     def _measured(
         self, row: str, made_by: Reconstructor, scans: Dataset, repeats: Dataset | None

@@ -71,7 +71,7 @@ class Validation(_Strict):
 
 
 class Scores(_Strict):
-    """As `SubjectScore`, whose name stands beside it."""
+    """As `SubjectScore`, whose name stands beside it; of other metrics than these a run is refused."""
 
     psnr: float | None
     ssim: float | None
@@ -139,7 +139,7 @@ def scores(result: MethodResult) -> dict[str, Scores]:
     """By subject; what is not finite is None, as in a table's numbers."""
     values = {metric.key: result.values(metric) for metric in METRICS}
     return {
-        one.subject: Scores(**{key: of.get(one.subject) for key, of in values.items()})  # type: ignore[arg-type]
+        one.subject: Scores.model_validate({key: of.get(one.subject) for key, of in values.items()})
         for one in result.scores
     }
 

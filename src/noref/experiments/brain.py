@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.experiments import siat
-from noref.experiments.experiment import STAGES, Condition, Experiment, Row
+from noref.experiments.experiment import STAGES, STRONG, TWICE, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.physics import fft2c, ifft2c
 
@@ -24,7 +24,7 @@ EDGE = 4
 
 _PLAIN = "loss.weighting=none"
 _UNET = "network={name: unet, features: 16, demodulate: true}"
-_TWICE, _FOUR_TIMES = Fraction(2), Fraction(4)
+_FOUR_TIMES = Fraction(4)
 
 ROWS = {
     "ssdu": Row("ssdu"),
@@ -43,7 +43,7 @@ ROWS = {
     "idr-dc-measured": Row("idr", (*STAGES, "method.dc=measured")),
     "idr-fixed-teacher": Row("idr-fixed-teacher", STAGES),
     # `default` to its end, and only then refined: with five stages in the same steps none of them is flat.
-    "idr-two-long-stages": Row("idr", ("method.stages=2", "training.rollback=0"), share=_TWICE),
+    "idr-two-long-stages": Row("idr", ("method.stages=2", "training.rollback=0"), share=TWICE),
     "cyclic": Row("cyclic"),
     "multioperator": Row("multioperator"),
     "equivariant": Row("equivariant"),
@@ -55,11 +55,13 @@ ROWS = {
     "proxies-longer-then-equivariant": Row(
         "equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant-four-times"
     ),
-    "default-twice": Row("default", share=_TWICE),
-    "equivariant-twice": Row("equivariant", share=_TWICE),
-    "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=_TWICE),
+    "default-twice": Row("default", share=TWICE),
+    "equivariant-twice": Row("equivariant", share=TWICE),
+    "equivariant-strong": Row("equivariant", (STRONG,)),
+    "equivariant-strong-twice": Row("equivariant", (STRONG,), share=TWICE),
+    "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=TWICE),
     "proxies-equivariant-four-times": Row("jssl-equivariant", proxy="phantoms", share=_FOUR_TIMES),
-    "supervised-twice": Row("supervised", share=_TWICE),
+    "supervised-twice": Row("supervised", share=TWICE),
     "supervised-four-times": Row("supervised", share=_FOUR_TIMES),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
@@ -71,6 +73,8 @@ BEYOND = (
     "proxies-equivariant",
     "proxies-then-equivariant",
     "equivariant-twice",
+    "equivariant-strong",
+    "equivariant-strong-twice",
     "supervised-twice",
 )
 """Of these, what is looked at where scans are sampled more densely, too."""

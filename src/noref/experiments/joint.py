@@ -14,7 +14,7 @@ from torch import Tensor
 from noref.data.phantoms import phantom, smooth_phase
 from noref.errors import NorefError
 from noref.experiments import siat
-from noref.experiments.experiment import Condition, Experiment, Row
+from noref.experiments.experiment import TWICE, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_scan
 from noref.seeding import Key
 
@@ -30,9 +30,6 @@ STEPS = 480
 """Hearts are few: of 1200 steps at 8x, those after the first 30 to 660 made Γ of the validation worse."""
 
 _HALF = Fraction(1, 2)
-_TWICE = Fraction(2)
-"""Joint rows show half as many targets a step: with twice the steps, they show as many in all."""
-
 _ONE_STAGE = ("method.target.stages=1",)
 _EQUAL = ("method.target.stages=2", "training.rollback=0")
 
@@ -49,8 +46,9 @@ ROWS = {
     "jssl-idr": Row("jssl-idr", _EQUAL, proxy="heads"),
     "jssl-equivariant": Row("jssl-equivariant", proxy="heads"),
     "jssl-phantoms": Row("jssl", proxy="phantoms"),
-    "jssl-twice": Row("jssl", proxy="heads", share=_TWICE),
-    "ssdu-everything-twice": Row("ssdu-everything", proxy="heads", share=_TWICE),
+    # Joint rows show half as many targets a step: with twice the steps, they show as many in all.
+    "jssl-twice": Row("jssl", proxy="heads", share=TWICE),
+    "ssdu-everything-twice": Row("ssdu-everything", proxy="heads", share=TWICE),
     "jssl-weight-0.2": Row("jssl", ("method.weight=0.2",), proxy="heads"),
     "jssl-weight-0.8": Row("jssl", ("method.weight=0.8",), proxy="heads"),
     "jssl-mixing-0.25": Row("jssl", ("training.mixing=0.25",), proxy="heads"),

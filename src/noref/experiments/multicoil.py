@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from noref.experiments import siat
-from noref.experiments.experiment import STAGES, Condition, Experiment, Row
+from noref.experiments.experiment import STAGES, STRONG, TWICE, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.files import whole
 from noref.sampling.masks import acquisition_mask
@@ -33,11 +33,20 @@ ROWS = {
     "equivariant": Row("equivariant"),
     "proxies-equivariant": Row("jssl-equivariant", proxy=PHANTOMS),
     "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),
+    "equivariant-strong-twice": Row("equivariant", (STRONG,), share=TWICE),
+    "supervised-twice": Row("supervised", share=TWICE),
     "equivariant-one-mask": Row("equivariant", ("method.other=false",)),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
 LOOKED_AT = {
-    False: ("ssdu-drawn", "equivariant", "proxies-equivariant", "proxies-then-equivariant"),
+    False: (
+        "ssdu-drawn",
+        "equivariant",
+        "proxies-equivariant",
+        "proxies-then-equivariant",
+        "equivariant-strong-twice",
+        "supervised-twice",
+    ),
     True: ("equivariant-one-mask",),
 }
 """With little noise, too: where masks differ, and where there is one for all."""

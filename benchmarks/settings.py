@@ -4,9 +4,9 @@
     python benchmarks/settings.py brain 4x equivariant method.weight=4.0 training.lr=6.0e-3
 
 Trains a row of a standing experiment, whose data `noref benchmark` has prepared, with other settings, in half
-of the steps. Prints the Γ by which its weights were chosen and their PSNR, both of the validation scans: no
-test scan is read. Runs are in `runs/settings`; stopped, the same command goes on. `--results` keeps the
-numbers in `settings.json`.
+of the steps and by seed 0. Prints the Γ by which its weights were chosen and their PSNR, both of the
+validation scans: no test scan is read. Runs are in `runs/settings`; stopped, the same command goes on, and
+with other settings under the same name it is refused. `--results` keeps the numbers in `settings.json`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,28 @@ from noref import api
 from noref.config import load_config, save_config
 from noref.experiments import EXPERIMENTS, Size
 from noref.experiments.experiment import Run
+from noref.experiments.train import claim
 from noref.files import whole
 
-SIZE = Size(phases=4, features=16, steps=600)
+PHASES, FEATURES = 4, 16
 
 
 def chosen(metrics: Path) -> dict[str, Any]:
-    """Step, Γ and PSNR of the validation with the best Γ, of a run's `metrics.jsonl`."""
+    """Step, Γ and PSNR of the validation whose weights were taken: the best Γ of the last stage."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    best = min((row for row in rows if row.get("gamma") is not None), key=lambda row: float(row["gamma"]))
+    validated = [row for row in rows if row.get("gamma") is not None]
+    last = [row for row in validated if row.get("stage") == validated[-1].get("stage")]
+    best = min(last, key=lambda row: float(row["gamma"]))
     return {"step": best["step"], "gamma": round(best["gamma"], 4), "psnr": round(best["psnr"], 3)}
+
+
+def keep(file: Path, name: str, found: dict[str, Any]) -> None:
+    """Puts an entry into a file that other processes may write to, too."""
+    with claim(Path("runs/settings.lock"), wait=True):
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        with whole(file) as temporary:
+            made = json.dumps({**before, name: found}, indent=1, ensure_ascii=False)
+            temporary.write_text(f"{made}\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -44,21 +56,26 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     experiment = EXPERIMENTS[options.experiment]
-    home = Path("runs/settings") / experiment.name / options.condition
-    folder = home / " ".join([options.row, *options.settings])
-    run = Run(experiment, options.condition, options.row, 0, Path("runs/benchmark") / experiment.name, SIZE)
+    condition = experiment.conditions.get(options.condition)
+    if condition is None or options.row not in condition.seeds or not condition.validation:
+        parser.error(f"{experiment.name} has no such row and table, or no scan validates it")
+    if experiment.rows[options.row].start:
+        parser.error(f"{options.row} starts from a network of the tables' size")
+    size = Size(PHASES, FEATURES, experiment.steps // 2)
+    folder = Path(
+        "runs/settings", experiment.name, options.condition, " ".join([options.row, *options.settings])
+    )
+    run = Run(experiment, options.condition, options.row, 0, Path("runs/benchmark") / experiment.name, size)
     row = folder.with_name(f"{folder.name}.yaml")
-    save_config(run.config(), row)
-    if not (folder / "model" / "model.safetensors").exists():
-        api.train(load_config(str(row), [*options.settings, f"output={folder}"]), resume=True)
-    found = chosen(folder / "metrics.jsonl")
-    print(f"{experiment.name} {options.condition} {folder.name}: {found}")
+    with claim(folder.with_name(f"{folder.name}.lock"), wait=True):
+        save_config(run.config().model_copy(update={"output": str(folder)}), row)
+        # Where the run is there, this compares its settings with these, and trains nothing.
+        api.train(load_config(str(row), options.settings), resume=True)
+    found = {"phases": PHASES, "features": FEATURES, "steps": size.steps, **chosen(folder / "metrics.jsonl")}
+    name = f"{experiment.name} {options.condition} {folder.name}"
+    print(f"{name}: {found}")
     if options.results is not None:
-        file = options.results / "settings.json"
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        before[f"{experiment.name} {options.condition} {folder.name}"] = found
-        with whole(file) as temporary:
-            temporary.write_text(json.dumps(before, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        keep(options.results / "settings.json", name, found)
 
 
 if __name__ == "__main__":

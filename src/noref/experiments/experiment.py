@@ -29,7 +29,7 @@ STRONG = "method.weight=4"
 """Of equivariance; Γ of `brain`'s validation scan at 4x chose it (`benchmarks/settings.py`)."""
 
 TWICE = Fraction(2)
-"""The steps of others."""
+"""As many steps as the other rows of a table have, twice."""
 
 
 @dataclass(frozen=True)

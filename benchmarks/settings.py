@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from keep import keep
 
 from noref import api
 from noref.config import load_config, save_config
 from noref.experiments import EXPERIMENTS, Size
 from noref.experiments.experiment import Run
 from noref.experiments.train import claim
-from noref.files import whole
 
 PHASES, FEATURES = 4, 16
 
@@ -35,15 +35,6 @@ def chosen(metrics: Path) -> dict[str, Any]:
     last = [row for row in validated if row.get("stage") == validated[-1].get("stage")]
     best = min(last, key=lambda row: float(row["gamma"]))
     return {"step": best["step"], "gamma": round(best["gamma"], 4), "psnr": round(best["psnr"], 3)}
-
-
-def keep(file: Path, name: str, found: dict[str, Any]) -> None:
-    """Puts an entry into a file that other processes may write to, too."""
-    with claim(Path("runs/settings.lock"), wait=True):
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        with whole(file) as temporary:
-            made = json.dumps({**before, name: found}, indent=1, ensure_ascii=False)
-            temporary.write_text(f"{made}\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -13,19 +13,18 @@ from if it is not the truth; `--results` keeps both in `teachers.json`.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 import torch
+from keep import keep
 from torch import Tensor
 
 from noref import api
 from noref.data.shown import shown
 from noref.experiments import EXPERIMENTS, Size
 from noref.experiments.experiment import Run
-from noref.files import whole
 from noref.methods.refinement import Refinement
 from noref.metrics import psnr
 from noref.sampling.bank import mask_bank
@@ -90,13 +89,8 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:12} {value:.2f} dB")
     if options.results is not None:
-        file = options.results / "teachers.json"
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        before[f"{options.condition} {options.teacher}"] = {
-            name: round(value, 3) for name, value in found.items()
-        }
-        with whole(file) as temporary:
-            temporary.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
+        rounded = {name: round(value, 3) for name, value in found.items()}
+        keep(options.results / "teachers.json", f"{options.condition} {options.teacher}", rounded)
 
 
 if __name__ == "__main__":

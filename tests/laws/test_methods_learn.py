@@ -46,11 +46,14 @@ from noref.training import Engine, Training
 SEEDS = (0, 1, 2)
 EPOCHS = {"subset": 60}
 """Where 12 are too few: one pass a step, of undersampled scans alone, needs more of them to pass CG-SENSE."""
+FEW = 40
+"""Epochs of six scans."""
 WIDTHS, WIDER = (32, 40), (48, 56)
 """Of the matrices of many coils and of one; narrower ones take two thirds of the time."""
 SHARE = Partition(share=(0.1, 0.4))
 METHODS = {
     "supervised": lambda: Supervised(),
+    "augmented": lambda: Supervised(augment=True),
     "split": lambda: Split(SHARE),
     "multimask": lambda: MultiMask(Split(SHARE), k=2),
     "joint": lambda: Joint(Split(SHARE), Supervised()),
@@ -126,6 +129,16 @@ def noisy() -> dict[str, Dataset]:
     return {"targets": Dataset(phantoms(0, 24, 8), how), "tests": Dataset(phantoms(200, 8, 8), how)}
 
 
+@pytest.fixture(scope="module")
+def few() -> dict[str, Dataset]:
+    """Six full scans and unseen tests."""
+    how = Preparation(holdout=0.07)
+    return {
+        "full": Dataset(phantoms(0, 6), how, role=Role.PROXY),
+        "tests": Dataset(phantoms(200, 8), how),
+    }
+
+
 def mean_psnr(made: Callable[[Scan], Tensor], tests: Dataset) -> float:
     """Over the test scans, against references that no training saw."""
     values = []
@@ -136,7 +149,9 @@ def mean_psnr(made: Callable[[Scan], Tensor], tests: Dataset) -> float:
     return float(torch.stack(values).mean())
 
 
-def trained(name: str, seed: int, scans: dict[str, Dataset], folder: Path, loss: str = "l1") -> float:
+def trained(
+    name: str, seed: int, scans: dict[str, Dataset], folder: Path, loss: str = "l1", epochs: int | None = None
+) -> float:
     """PSNR of a network trained by a method; two shapes and two coil counts in every step."""
     method: Method = METHODS[name]()
     method.minimise(Objective(kspace={loss: 1.0}))
@@ -144,9 +159,9 @@ def trained(name: str, seed: int, scans: dict[str, Dataset], folder: Path, loss:
         torch.manual_seed(seed)
         inner = ISTANet(phases=3, features=16, start="sense", step=1.0, symmetry=False)
     network = Demodulated(inner)
-    supervised = name == "supervised"
+    supervised = name in ("supervised", "augmented")
     settings = Training(
-        epochs=EPOCHS.get(name, 12),  # in each stage
+        epochs=epochs or EPOCHS.get(name, 12),  # in each stage
         batch=2,
         lr=3e-3,
         refined_lr=1.5e-3,
@@ -197,6 +212,17 @@ def test_robust_beats_weighted_on_noisy_phantoms(noisy: dict[str, Dataset], tmp_
     }
     spread = max(max(values) - min(values) for values in reached.values())
     assert min(reached["robust"]) - max(reached["weighted"]) > spread, f"{reached} dB"
+
+
+def test_moved_images_teach_more_than_a_few_images_as_they_are(
+    few: dict[str, Dataset], tmp_path: Path
+) -> None:
+    reached = {
+        name: [trained(name, seed, few, tmp_path / f"{name}-{seed}", epochs=FEW) for seed in SEEDS]
+        for name in ("augmented", "supervised")
+    }
+    spread = max(max(values) - min(values) for values in reached.values())
+    assert min(reached["augmented"]) - max(reached["supervised"]) > spread, f"{reached} dB"
 
 
 def test_reweighted_cg_sense_beats_cg_sense_which_beats_zero_filling(scans: dict[str, Dataset]) -> None:

@@ -37,6 +37,7 @@ from noref.seeding import Key
 SHAPE = (32, 24)
 METHODS: dict[str, Method] = {
     "supervised": Supervised(),
+    "supervised by moved images": Supervised(augment=True),
     "split": Split(),
     "subset": Subset(),
     "multimask": MultiMask(Split(), 3),

@@ -30,7 +30,7 @@ from noref.methods import (
     View,
     Views,
 )
-from noref.methods.equivariant import moved
+from noref.methods.motion import moved
 from noref.networks import Estimate
 from noref.physics import Encoding
 from noref.physics.fourier import fft2c, ifft2c

@@ -10,6 +10,7 @@ from torch import Tensor
 from noref.losses import TERMS
 from noref.methods.again import Again, simulate
 from noref.methods.base import Method
+from noref.methods.motion import move, moved
 from noref.methods.view import Further, Losses, View, Views
 from noref.networks.base import Estimate, Network
 from noref.scan import Scan
@@ -21,8 +22,7 @@ def moved_again(method: Method, network: Network, estimate: Estimate, views: tup
     del method
     (other,) = views
     assert other.taken is not None, "views of this term move their image"
-    taken = other.taken.flatten(1)[:, None].expand(-1, estimate.image.shape[1], -1)
-    image = estimate.image.flatten(2).gather(2, taken).view_as(estimate.image)
+    image = move(estimate.image, other.taken)
     simulated = simulate(replace(estimate, image=image), other)
     second = network(simulated.kspace, simulated.encoding()).image
     return {"equivariance": other.share * TERMS["nmse"](image, second, torch.ones_like(image.real))}
@@ -53,23 +53,3 @@ class Equivariant(Again):
         """Ω̃ of the moved image."""
         (view,) = super().passes(scan, mask if self.other else scan.mask, key)
         return (replace(view, taken=moved(scan.shape, key.fold("move"))),)
-
-
-def moved(shape: tuple[int, int], key: Key) -> Tensor:
-    """A random motion of the grid onto itself: where each pixel's value is taken from, as a flat index.
-
-    Args:
-        shape: grid `(y, x)`.
-        key: draws mirrors, quarter turns and shifts.
-
-    Returns:
-        int64 `(y, x)`, a permutation.
-    """
-    generator = key.numpy()
-    places = torch.arange(shape[0] * shape[1]).view(shape)
-    if shape[0] == shape[1]:
-        places = torch.rot90(places, int(generator.integers(4)), (0, 1))
-    places = places.flip([axis for axis in (0, 1) if generator.integers(2)])
-    reach = [max(size // 10, 1) for size in shape]
-    shifts = [int(generator.integers(-most, most + 1)) for most in reach]
-    return places.roll(shifts, (0, 1)).contiguous()

@@ -1,0 +1,80 @@
+"""Supervised training on moved images, followed by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from linear import key
+from synthetic import image, maps, scan, spokes, undersampled
+from torch import Tensor
+
+from noref.errors import NorefError
+from noref.methods import Supervised
+from noref.methods.motion import move, moved
+from noref.physics.fourier import fft2c
+from noref.scan import Role, Scan
+
+
+def proxy(shape: tuple[int, int], coils: int, sets: int = 1, noise: Tensor | None = None) -> Scan:
+    """A fully sampled scan of which a third is in Ω; its noise is known if given."""
+    made = scan(shape, coils, 3, sets=sets, role=Role.PROXY)
+    made = replace(made, reference=image(shape, sets, seed=3))
+    if noise is not None:
+        made = replace(made, clean=made.kspace, kspace=made.kspace + noise)
+    mask = undersampled(made, "random2d", 3, 6, 3).mask
+    return replace(made, mask=mask)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (21, 17)])
+@pytest.mark.parametrize(("coils", "sets"), [(1, 1), (3, 1), (3, 2)])
+def test_moved_images_are_scanned_with_the_coils_and_the_mask_of_the_scan(
+    shape: tuple[int, int], coils: int, sets: int
+) -> None:
+    given = proxy(shape, coils, sets)
+    assert given.reference is not None
+    (view,) = Supervised(augment=True).view(given, key())
+    taken = moved(shape, key().fold("move"))
+    assert not torch.equal(taken.flatten(), torch.arange(taken.numel()))
+    turned = given.reference.flatten(1)[:, taken]
+    seen = maps(shape, coils, sets, 3) if coils > 1 else torch.ones(1, 1, *shape, dtype=torch.complex64)
+    kspace = fft2c((seen * turned[:, None]).sum(0))
+    assert torch.equal(view.shown, given.mask)
+    torch.testing.assert_close(view.scan.kspace, kspace)
+    torch.testing.assert_close(view.goal, kspace)
+    assert view.image is not None
+    if sets == 1:
+        torch.testing.assert_close(view.image, turned, atol=1e-5, rtol=1e-5)
+
+
+def test_every_epoch_moves_the_image_otherwise_and_the_same_epoch_alike() -> None:
+    given, method = proxy((20, 20), 1), Supervised(augment=True)
+    first, second, again = (method.view(given, key(epoch))[0].goal for epoch in (0, 1, 0))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, second)
+
+
+def test_known_noise_stays_what_it_was_and_is_not_graded() -> None:
+    noise = torch.randn(3, 20, 20, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    given = proxy((20, 20), 3, noise=noise)
+    (view,) = Supervised(augment=True).view(given, key())
+    (without,) = Supervised(augment=True).view(proxy((20, 20), 3), key())
+    torch.testing.assert_close(view.goal, without.goal)
+    torch.testing.assert_close(view.scan.kspace - view.goal, noise, atol=1e-5, rtol=1e-5)
+
+
+def test_images_of_several_scans_are_moved_each_by_its_own() -> None:
+    images = torch.stack([image((12, 10), 2, seed) for seed in (1, 2)])
+    motions = torch.stack([moved((12, 10), key(epoch)) for epoch in (1, 2)])
+    together = move(images, motions)
+    for one, taken, found in zip(images, motions, together, strict=True):
+        assert torch.equal(found, move(one, taken))
+        assert torch.equal(found[0].flatten().abs().sort()[0], one[0].flatten().abs().sort()[0])
+
+
+def test_what_cannot_be_moved_is_refused() -> None:
+    with pytest.raises(NorefError, match="off the Cartesian grid, where no moved image"):
+        Supervised(augment=True).view(replace(spokes(), reference=image((32, 24))), key())
+    with pytest.raises(NorefError, match="no reference"):
+        Supervised(augment=True).view(scan((20, 20), 1), key())

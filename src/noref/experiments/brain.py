@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.experiments import siat
-from noref.experiments.experiment import STAGES, STRONG, TWICE, Condition, Experiment, Row
+from noref.experiments.experiment import STAGES, TWICE, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.physics import fft2c, ifft2c
 
@@ -25,6 +25,9 @@ EDGE = 4
 _PLAIN = "loss.weighting=none"
 _UNET = "network={name: unet, features: 16, demodulate: true}"
 _FOUR_TIMES = Fraction(4)
+
+_STRONG = "method.weight=4"
+"""Of equivariance; Γ of the validation scan chose it here, and 1 with coils (`benchmarks/settings.py`)."""
 
 ROWS = {
     "ssdu": Row("ssdu"),
@@ -57,11 +60,15 @@ ROWS = {
     ),
     "default-twice": Row("default", share=TWICE),
     "equivariant-twice": Row("equivariant", share=TWICE),
-    "equivariant-strong": Row("equivariant", (STRONG,)),
-    "equivariant-strong-twice": Row("equivariant", (STRONG,), share=TWICE),
+    "equivariant-strong": Row("equivariant", (_STRONG,)),
+    "equivariant-strong-twice": Row("equivariant", (_STRONG,), share=TWICE),
     "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=TWICE),
     "proxies-equivariant-four-times": Row("jssl-equivariant", proxy="phantoms", share=_FOUR_TIMES),
+    # What the second schedule of `idr-two-long-stages` brings without guesses.
+    "default-restarted": Row("default", ("training.lr=1.5e-3",), start="default"),
     "supervised-twice": Row("supervised", share=TWICE),
+    # The moves that equivariance has.
+    "supervised-augmented-twice": Row("supervised", ("method.augment=true",), share=TWICE),
     "supervised-four-times": Row("supervised", share=_FOUR_TIMES),
 }
 CORE = ("ssdu", "default", "idr", "supervised")
@@ -76,6 +83,7 @@ BEYOND = (
     "equivariant-strong",
     "equivariant-strong-twice",
     "supervised-twice",
+    "supervised-augmented-twice",
 )
 """Of these, what is looked at where scans are sampled more densely, too."""
 

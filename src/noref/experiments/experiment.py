@@ -25,9 +25,6 @@ VALIDATIONS = 40
 STAGES = ("method.stages={stages}", "training.rollback=0")
 """Refinement as the plan of the experiments has it; of equal length, whatever roll-back would say."""
 
-STRONG = "method.weight=4"
-"""Of equivariance; Γ of `brain`'s validation scan at 4x chose it (`benchmarks/settings.py`)."""
-
 TWICE = Fraction(2)
 """As many steps as the other rows of a table have, twice."""
 

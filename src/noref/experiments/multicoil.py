@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from noref.experiments import siat
-from noref.experiments.experiment import STAGES, STRONG, TWICE, Condition, Experiment, Row
+from noref.experiments.experiment import STAGES, TWICE, Condition, Experiment, Row
 from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.files import whole
 from noref.sampling.masks import acquisition_mask
@@ -33,7 +33,7 @@ ROWS = {
     "equivariant": Row("equivariant"),
     "proxies-equivariant": Row("jssl-equivariant", proxy=PHANTOMS),
     "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),
-    "equivariant-strong-twice": Row("equivariant", (STRONG,), share=TWICE),
+    "equivariant-twice": Row("equivariant", share=TWICE),
     "supervised-twice": Row("supervised", share=TWICE),
     "equivariant-one-mask": Row("equivariant", ("method.other=false",)),
 }
@@ -44,7 +44,7 @@ LOOKED_AT = {
         "equivariant",
         "proxies-equivariant",
         "proxies-then-equivariant",
-        "equivariant-strong-twice",
+        "equivariant-twice",
         "supervised-twice",
     ),
     True: ("equivariant-one-mask",),

@@ -114,6 +114,25 @@ def test_a_moved_image_is_graded_with_the_gradient_of_both_passes() -> None:
     assert float(network.gain.grad or 0) == pytest.approx(3 * -2 * (1 - a) * kept, rel=1e-4)
 
 
+@pytest.mark.parametrize("sets", [1, 2])
+def test_coils_move_along_with_what_they_see(sets: int) -> None:
+    shown = target(coils=3)
+    assert shown.maps is not None
+    air = torch.zeros(SHAPE, dtype=torch.bool)
+    air[:, :6] = True
+    # Anatomy that is moved into the air of maps that stay would be lost. The second set sees nothing.
+    seen = torch.where(air, 0, shown.maps)
+    shown = replace(shown, maps=torch.cat([seen, 0 * seen])[:sets])
+    method = Equivariant(Subset())
+    method.minimise(PLAIN)
+    # All of k-space, from which zero-filling makes whatever the coils saw.
+    method.prepare({SHAPE: [torch.ones(SHAPE, dtype=torch.bool)] * 2})
+    for epoch in range(4):
+        (view,) = method.view(shown, key(epoch))
+        losses = method.loss(ZeroFilled(), Views.of([view]), key())
+        assert float(losses["equivariance"].detach()) < 1e-9
+
+
 @pytest.mark.parametrize(("shape", "motions"), [((20, 20), 8), ((24, 20), 4)])
 def test_motions_are_mirrors_turns_and_shifts(shape: tuple[int, int], motions: int) -> None:
     met = set()

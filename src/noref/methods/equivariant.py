@@ -18,12 +18,17 @@ from noref.seeding import Key
 
 
 def moved_again(method: Method, network: Network, estimate: Estimate, views: tuple[Views, ...]) -> Losses:
-    """`‖T x̂ − f(A_Ω̃ T x̂)‖² / ‖T x̂‖²` of each scan."""
+    """`‖T x̂ − f(A_Ω̃ T x̂)‖² / ‖T x̂‖²` of each scan, A with the coils moved by T as well."""
     del method
     (other,) = views
-    assert other.taken is not None, "views of this term move their image"
-    image = move(estimate.image, other.taken)
-    simulated = simulate(replace(estimate, image=image), other)
+    taken = other.taken
+    assert taken is not None, "views of this term move their image"
+    of_maps = taken[:, None].expand(-1, estimate.encoding.sets, -1, -1)
+    image, maps = move(estimate.image, taken), move(estimate.encoding.maps, of_maps)
+    encoding = estimate.encoding.with_maps(maps)
+    # A network that learns maps scans with those that it ended with, and starts from those that it was given.
+    other = replace(other, maps=move(other.maps, of_maps))
+    simulated = simulate(replace(estimate, image=image, encoding=encoding), other)
     second = network(simulated.kspace, simulated.encoding()).image
     return {"equivariance": other.share * TERMS["nmse"](image, second, torch.ones_like(image.real))}
 
@@ -33,9 +38,10 @@ class Equivariant(Again):
 
     T moves the inner method's estimate x̂: it mirrors it, shifts it round by up to a tenth, and, where the
     matrix is square, turns it by a multiple of 90°, each drawn anew. Anatomy so moved is still anatomy, but
-    what Ω̃ cannot see has moved on: guesses are graded that no mask would show. Ω̃ is the mask of another
-    target, which makes it multi-operator equivariant imaging (Tachella et al., arXiv 2201.12151),
-    or, with `other=False`, the scan's own. One pass beside the inner method's, the gradient left on in both.
+    what Ω̃ cannot see has moved on: guesses are graded that no mask would show. The coils move along: moved
+    to where their maps are zero, anatomy could not come back. Ω̃ is the mask of another target, which makes
+    it multi-operator equivariant imaging (Tachella et al., arXiv 2201.12151), or, with `other=False`, the
+    scan's own. One pass beside the inner method's, the gradient left on in both.
 
     Args:
         inner: what else to show and grade; all of Ω in the paper.

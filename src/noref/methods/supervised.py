@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from noref.errors import NorefError
 from noref.methods.base import Method, need_grid
 from noref.methods.motion import move, moved
 from noref.methods.view import View
-from noref.scan import Scan, encoding_of, padding_of
+from noref.physics import fft2c, ifft2c
+from noref.scan import Scan, padding_of
 from noref.seeding import Key
 
 
@@ -18,10 +20,9 @@ class Supervised(Method):
     """The network sees Ω and is graded on the full scan, in k-space and against its reference image.
 
     Args:
-        augment: whether it is shown scans of moved images, drawn anew each epoch, instead of the scans: the
-            reference image, mirrored, turned and shifted by `moved`, is scanned again with the same coils
-            and mask (as Fabian et al., arXiv 2106.14947, do with more motions). Noise that is known, of
-            simulated scans, is added; other noise is moved with the image that it is in.
+        augment: whether object and coils, noise included, are moved anew each epoch: mirrored, turned and
+            shifted as `moved` draws it, and undersampled by the scan's mask (Fabian et al., ICML 2021, who
+            have more motions).
     """
 
     def __init__(self, augment: bool = False) -> None:
@@ -35,8 +36,8 @@ class Supervised(Method):
             NorefError: if the scan has no reference; or is to be moved, but off the grid.
         """
         if self.augment:
-            need_grid(scan, "where no moved image is scanned again")
-            scan = scanned_again(scan, key.fold("move"))
+            need_grid(scan, "where images cannot be moved")
+            scan = elsewhere(scan, key.fold("move"))
         if scan.reference is None:
             raise NorefError(
                 f"{scan.id}: supervised training needs fully sampled scans, and this one has no reference "
@@ -47,20 +48,22 @@ class Supervised(Method):
         return [View(scan, scan.mask, goal, weight=~padding_of(scan), image=scan.reference)]
 
 
-def scanned_again(scan: Scan, key: Key) -> Scan:
-    """`y = A T x + n` of a scan with reference x: the scan of its moved image, and that image.
+def elsewhere(scan: Scan, key: Key) -> Scan:
+    """The scan with object and coils moved by T, which is drawn: `F T Fᴴ y`, the maps `T S`, the image `T x`.
 
     Args:
-        scan: fully sampled, on the grid; one without reference is given back.
+        scan: fully sampled, on the grid.
         key: draws T.
     """
-    if scan.reference is None:
-        return scan
-    inside = ~padding_of(scan)
-    encoding = encoding_of(scan, inside)
-    kspace = encoding.forward(move(scan.reference, moved(scan.shape, key))[None])
-    reference = encoding.adjoint(kspace)[0]
-    clean, noise = (None, 0) if scan.clean is None else (kspace[0], scan.kspace - scan.clean)
+    taken = moved(scan.shape, key)
+
+    def along(kspace: Tensor) -> Tensor:
+        return torch.where(scan.measured, fft2c(move(ifft2c(kspace), taken)), 0)
+
     return replace(
-        scan, kspace=torch.where(scan.measured, kspace[0] + noise, 0), clean=clean, reference=reference
+        scan,
+        kspace=along(scan.kspace),
+        clean=None if scan.clean is None else along(scan.clean),
+        maps=None if scan.maps is None else move(scan.maps, taken.expand(len(scan.maps), -1, -1)),
+        reference=None if scan.reference is None else move(scan.reference, taken),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,12 @@ def condition(rate: int, level: int, one_mask: bool) -> Condition:
     )
 
 
+def _changed(table: tuple[bool, int, int]) -> int:
+    """How much of one mask for all, noise and rate is not as in the first table: few changes come first."""
+    one_mask, level, rate = table
+    return one_mask + (level != NOISE[0]) + (rate != RATES[0])
+
+
 EXPERIMENT = Experiment(
     name="brain-multicoil",
     intro="SIAT T2 head slices, denoised by cropping k-space, times 8 simulated coils that are moved for "
@@ -111,9 +118,7 @@ EXPERIMENT = Experiment(
     rows=ROWS,
     conditions={
         f"{rate}x-{level}dB{'-one-mask' * one_mask}": condition(rate, level, one_mask)
-        for one_mask in (False, True)
-        for level in NOISE
-        for rate in RATES
+        for one_mask, level, rate in sorted(product((False, True), NOISE, RATES), key=_changed)
     },
     classical=("zero-filled", "cg-sense", "wavelet"),
     write=write,

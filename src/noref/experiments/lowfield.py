@@ -90,7 +90,7 @@ def air_level(scan: Scan) -> float:
     """σ of complex noise per sample, `σ² = median |x|² / ln 2` in the air in the corners of the image.
 
     The scans were filtered along the read-out, so that the border of their k-space holds less noise than the
-    rest: what it shows is too little, down to an eighth.
+    rest: what it shows is too little, down to an eleventh.
     """
     image = ifft2c(scan.kspace)[0]
     rows, columns = (size // 8 for size in scan.shape)

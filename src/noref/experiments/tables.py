@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -264,13 +265,18 @@ def _shares(experiment: Experiment, scored: Mapping[str, Sequence[Scored]]) -> l
     low, high = experiment.anchors
     if not (values.get(low) and values.get(high)):
         return []
-    cells = {}
+    closed, ranges = {}, {}
     for row, of in values.items():
-        if row not in experiment.anchors and of.keys() == values[low].keys() == values[high].keys():
-            share = share_closed(of, values[low], values[high])
-            cells[row] = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
-    return [
-        Column(
-            "Distance closed", f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds", cells
-        )
-    ]
+        if row in experiment.anchors or not of.keys() == values[low].keys() == values[high].keys():
+            continue
+        share = share_closed(of, values[low], values[high])
+        closed[row] = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
+        means = ([fmean(seed.result.values(psnr).values()) for seed in scored[r]] for r in (row, low, high))
+        by_seeds = [(m - a) / (b - a) for m, a, b in product(*means)]
+        if len(by_seeds) > 1:
+            ranges[row] = f"{min(by_seeds):.0%} to {max(by_seeds):.0%}"
+    name = "Distance closed"
+    note = f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds"
+    least = "the least and the most, by one seed of the row and of either end"
+    columns = [Column(name, note, closed), Column(f"{name}, by seed", least, ranges)]
+    return [column for column in columns if column.cells]

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 import torch
 from linear import PLAIN, SHAPE, Oracle, ZeroFilled, key, power, target
-from synthetic import image, scan
+from synthetic import image, maps, scan
 from torch import Tensor
 from training.scans import engine, same, weights
 
@@ -30,11 +30,11 @@ from noref.methods import (
     View,
     Views,
 )
-from noref.methods.motion import moved
+from noref.methods.motion import draw_motion, move
 from noref.networks import Estimate
 from noref.physics import Encoding
 from noref.physics.fourier import fft2c, ifft2c
-from noref.scan import Role
+from noref.scan import Role, Scan, coil_maps
 
 
 def bank(count: int) -> list[Tensor]:
@@ -100,11 +100,11 @@ def test_a_moved_image_is_graded_with_the_gradient_of_both_passes() -> None:
     method, network = ready(Equivariant(Subset(), weight=3.0)), ZeroFilled(a)
     (view,) = method.view(shown, key())
     (other,) = view.further[0][1]
-    assert other.taken is not None
+    assert other.motion is not None
     losses = method.loss(network, Views.of([view]), key())
     assert set(losses) == {"kspace_nmse", "equivariance"}
     image = ifft2c(torch.where(view.shown, shown.kspace, 0))[0]
-    kspace = fft2c(image.flatten()[other.taken])
+    kspace = fft2c(image.flatten()[other.motion])
     kept = float(kspace[other.shown].abs().square().sum() / kspace.abs().square().sum())
     unmoved = float(fft2c(image)[other.shown].abs().square().sum() / image.abs().square().sum())
     assert abs(kept - unmoved) > 1e-4
@@ -114,38 +114,79 @@ def test_a_moved_image_is_graded_with_the_gradient_of_both_passes() -> None:
     assert float(network.gain.grad or 0) == pytest.approx(3 * -2 * (1 - a) * kept, rel=1e-4)
 
 
+def exact(given: Scan) -> float:
+    """The term where zero-filling is exact: all of k-space is shown again; the most of some motions."""
+    method, terms = Equivariant(Subset()), []
+    method.minimise(PLAIN)
+    method.prepare({given.shape: [torch.ones(given.shape, dtype=torch.bool)] * 2})
+    for epoch in range(8):
+        (view,) = method.view(given, key(epoch))
+        terms.append(method.loss(ZeroFilled(), Views.of([view]), key())["equivariance"])
+    return float(torch.cat(terms).max().detach())
+
+
 @pytest.mark.parametrize("sets", [1, 2])
 def test_coils_move_along_with_what_they_see(sets: int) -> None:
     shown = target(coils=3)
     assert shown.maps is not None
-    air = torch.zeros(SHAPE, dtype=torch.bool)
-    air[:, :6] = True
-    # Anatomy that is moved into the air of maps that stay would be lost. The second set sees nothing.
-    seen = torch.where(air, 0, shown.maps)
-    shown = replace(shown, maps=torch.cat([seen, 0 * seen])[:sets])
-    method = Equivariant(Subset())
-    method.minimise(PLAIN)
-    # All of k-space, from which zero-filling makes whatever the coils saw.
-    method.prepare({SHAPE: [torch.ones(SHAPE, dtype=torch.bool)] * 2})
-    for epoch in range(4):
-        (view,) = method.view(shown, key(epoch))
-        losses = method.loss(ZeroFilled(), Views.of([view]), key())
-        assert float(losses["equivariance"].detach()) < 1e-9
+    # Anatomy that is moved into the air of maps that stay would be lost. No pixel is seen by both sets.
+    air = torch.arange(SHAPE[1]) < 6
+    right = torch.arange(SHAPE[1]) > 12
+    first, second = shown.maps.clone(), shown.maps.clone()
+    first[..., air | right if sets == 2 else air] = 0
+    second[..., ~right] = 0
+    assert exact(replace(shown, maps=torch.cat([first, second])[:sets])) < 1e-9
+
+
+def test_what_is_moved_into_the_padding_is_not_asked_for() -> None:
+    shape = (20, 20)
+    padding = torch.zeros(shape, dtype=torch.bool)
+    padding[:4], padding[-3:] = True, True
+    full = scan(shape, 1, 0)
+    cut = replace(full.undersampled(~padding), padding=padding).as_target()
+    assert exact(cut) < 1e-9
+
+
+class Met(Oracle):
+    """Keeps what it is shown, with which maps."""
+
+    def __init__(self, *images: Tensor, maps: Tensor) -> None:
+        super().__init__(*images, maps=maps)
+        self.met: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
+        self.met.append((kspace, encoding.maps))
+        return super().forward(kspace, encoding)
+
+
+def test_a_moved_image_is_scanned_by_learned_maps_and_the_network_starts_from_the_given_ones() -> None:
+    shown, true, learned = target(coils=3), image(SHAPE, seed=4), maps(SHAPE, 3, seed=9)
+    method, network = ready(Equivariant(Subset())), Met(true, maps=learned)
+    (view,) = method.view(shown, key())
+    method.loss(network, Views.of([view]), key())
+    (other,) = view.further[0][1]
+    assert other.motion is not None
+    given = coil_maps(shown)
+    (_, first), (kspace, second) = network.met
+    torch.testing.assert_close(first[0], given)
+    torch.testing.assert_close(second[0], move(given, other.motion))
+    seen = fft2c((move(learned, other.motion) * move(true, other.motion)[:, None]).sum(0))
+    torch.testing.assert_close(kspace[0], torch.where(other.shown, seen, 0), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "motions"), [((20, 20), 8), ((24, 20), 4)])
 def test_motions_are_mirrors_turns_and_shifts(shape: tuple[int, int], motions: int) -> None:
     met = set()
     for epoch in range(100):
-        taken = moved(shape, key(epoch))
-        assert torch.equal(taken.flatten().sort().values, torch.arange(taken.numel()))
+        motion = draw_motion(shape, key(epoch))
+        assert torch.equal(motion.flatten().sort().values, torch.arange(motion.numel()))
         # Where the middle's neighbours come from says how it was mirrored and turned, whatever the shift.
-        middle, right, below = (int(taken[y, x]) for y, x in ((10, 10), (10, 11), (11, 10)))
+        middle, right, below = (int(motion[y, x]) for y, x in ((10, 10), (10, 11), (11, 10)))
         at = [divmod(place, shape[1]) for place in (middle, right, below)]
         met.add(tuple((y - at[0][0], x - at[0][1]) for y, x in at[1:]))
         assert max(abs(at[0][0] - shape[0] / 2), abs(at[0][1] - shape[1] / 2)) <= 2 + 2 + shape[0] // 10
     assert len(met) == motions
-    assert torch.equal(moved(shape, key(3)), moved(shape, key(3)))
+    assert torch.equal(draw_motion(shape, key(3)), draw_motion(shape, key(3)))
 
 
 def test_a_moved_image_may_be_scanned_as_it_was() -> None:
@@ -155,7 +196,7 @@ def test_a_moved_image_may_be_scanned_as_it_was() -> None:
     assert all(torch.equal(view.further[-1][1][0].shown, shown.mask) for view in views)
     others = {view.further[0][1][0].shown.numpy().tobytes() for view in views}
     assert others <= {mask.numpy().tobytes() for mask in bank(3)}
-    assert all(view.further[0][1][0].taken is None for view in views)
+    assert all(view.further[0][1][0].motion is None for view in views)
 
 
 @pytest.mark.parametrize("make", [Cyclic, MultiOperator])
@@ -190,10 +231,10 @@ def test_one_evenly_spaced_mask_is_shifted(make: type[Cyclic] | type[MultiOperat
 
 
 def test_a_scan_weighs_the_same_alone_and_in_a_batch() -> None:
-    method, network = ready(Cyclic(MultiOperator(Split())), masks=3), ZeroFilled(0.8)
-    views = [method.view(target(seed, coils=2), key())[0] for seed in (0, 1)]
+    method, network = ready(Equivariant(Cyclic(MultiOperator(Split()))), masks=3), ZeroFilled(0.8)
+    views = [method.view(target(seed, coils=2), key(seed))[0] for seed in (0, 1)]
     together = method.loss(network, Views.of(views), key())
-    assert {"cycle_kspace_nmse", "operator"} <= set(together)
+    assert {"cycle_kspace_nmse", "operator", "equivariance"} <= set(together)
     for i, view in enumerate(views):
         for name, loss in method.loss(network, Views.of([view]), key()).items():
             assert float(loss.detach()) == pytest.approx(float(together[name][i].detach()), rel=1e-4)

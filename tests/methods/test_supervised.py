@@ -10,9 +10,10 @@ from linear import key
 from synthetic import image, scan, spokes, undersampled
 from torch import Tensor
 
+from noref.data.prepare import combined
 from noref.errors import NorefError
 from noref.methods import Supervised
-from noref.methods.motion import move, moved
+from noref.methods.motion import draw_motion, move
 from noref.physics.fourier import fft2c, ifft2c
 from noref.scan import Role, Scan, coil_maps
 
@@ -35,15 +36,17 @@ def test_object_and_coils_are_moved_and_scanned_with_the_mask_of_the_scan(
     given = proxy(shape, coils, sets)
     assert given.reference is not None
     (view,) = Supervised(augment=True).view(given, key())
-    taken = moved(shape, key().fold("move"))
-    assert not torch.equal(taken.flatten(), torch.arange(taken.numel()))
-    turned, seen = (of.flatten(-2)[..., taken] for of in (given.reference, coil_maps(given)))
+    motion = draw_motion(shape, key().fold("move"))
+    assert not torch.equal(motion.flatten(), torch.arange(motion.numel()))
+    turned, seen = (of.flatten(-2)[..., motion] for of in (given.reference, coil_maps(given)))
     kspace = fft2c((seen * turned[:, None]).sum(0))
     assert torch.equal(view.shown, given.mask)
     torch.testing.assert_close(view.scan.kspace, kspace)
     torch.testing.assert_close(view.goal, kspace)
     assert view.image is not None
-    assert torch.equal(view.image, turned)
+    torch.testing.assert_close(view.image, combined(kspace, seen), atol=1e-5, rtol=1e-5)
+    if sets == 1:
+        torch.testing.assert_close(view.image, turned, atol=1e-5, rtol=1e-5)
     assert torch.equal(coil_maps(view.scan), seen)
 
 
@@ -52,6 +55,23 @@ def test_every_epoch_moves_the_image_otherwise_and_the_same_epoch_alike() -> Non
     first, second, again = (method.view(given, key(epoch))[0].goal for epoch in (0, 1, 0))
     assert torch.equal(first, again)
     assert not torch.allclose(first, second)
+
+
+def test_what_is_moved_into_the_padding_is_neither_measured_nor_asked_for() -> None:
+    full = proxy((20, 20), 3)
+    padding = torch.zeros(20, 20, dtype=torch.bool)
+    padding[:5] = True
+    cut = replace(full.undersampled(~padding), padding=padding)
+    cut = replace(cut, measured=~padding, kspace=torch.where(padding, 0, full.kspace))
+    asked = False
+    for epoch in range(6):
+        (view,) = Supervised(augment=True).view(cut, key(epoch))
+        assert not bool(view.scan.kspace[:, padding].any())
+        assert not bool(view.goal[:, padding].any())
+        assert view.image is not None
+        torch.testing.assert_close(view.image, combined(view.goal, coil_maps(view.scan)))
+        asked = asked or bool(view.goal.any())
+    assert asked
 
 
 def test_noise_moves_along_and_is_not_graded_where_it_is_known() -> None:
@@ -66,10 +86,12 @@ def test_noise_moves_along_and_is_not_graded_where_it_is_known() -> None:
 
 def test_images_of_several_scans_are_moved_each_by_its_own() -> None:
     images = torch.stack([image((12, 10), 2, seed) for seed in (1, 2)])
-    motions = torch.stack([moved((12, 10), key(epoch)) for epoch in (1, 2)])
+    motions = torch.stack([draw_motion((12, 10), key(epoch)) for epoch in (1, 2)])
     together = move(images, motions)
-    for one, taken, found in zip(images, motions, together, strict=True):
-        assert torch.equal(found, move(one, taken))
+    maps = torch.stack([images, 2 * images], 2)
+    assert torch.equal(move(maps, motions)[:, :, 1], 2 * together)
+    for one, motion, found in zip(images, motions, together, strict=True):
+        assert torch.equal(found, move(one, motion))
         assert torch.equal(found[0].flatten().abs().sort()[0], one[0].flatten().abs().sort()[0])
 
 

@@ -64,7 +64,8 @@ ROWS = {
     "equivariant-strong-twice": Row("equivariant", (_STRONG,), share=TWICE),
     "proxies-equivariant-twice": Row("jssl-equivariant", proxy="phantoms", share=TWICE),
     "proxies-equivariant-four-times": Row("jssl-equivariant", proxy="phantoms", share=_FOUR_TIMES),
-    # What the second schedule of `idr-two-long-stages` brings without guesses.
+    # What the second schedule of `idr-two-long-stages` brings without guesses. It draws the subsets anew that
+    # `default` drew.
     "default-restarted": Row("default", ("training.lr=1.5e-3",), start="default"),
     "supervised-twice": Row("supervised", share=TWICE),
     # The moves that equivariance has.

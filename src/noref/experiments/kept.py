@@ -191,7 +191,7 @@ def keep(path: Path, runs: Sequence[Kept], order: Sequence[str]) -> list[Kept]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     places = {row: place for place, row in enumerate(order)}
-    with _alone(path.parent):
+    with alone(path.parent):
         before = read(path, runs[0].size, runs[0].scans)
         every = list({run.key: run for run in (*before, *runs)}.values())
         every.sort(key=lambda run: (places.get(run.row, len(places)), *run.key))
@@ -223,7 +223,7 @@ def _check_alike(path: Path, runs: Sequence[Kept]) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One process at a time changes a folder's files: others, of other outputs, may keep their runs there."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -14,7 +14,7 @@ from noref.config import PLACE, Source
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.evaluation.compare import share_closed
-from noref.evaluation.results import METRICS, Column, Report, mean_over
+from noref.evaluation.results import METRICS, Column, Metric, Report, mean_over
 from noref.evaluation.score import Reconstructor, by_classical, by_network
 from noref.experiments import kept
 from noref.experiments.experiment import Experiment, Run
@@ -271,12 +271,18 @@ def _shares(experiment: Experiment, scored: Mapping[str, Sequence[Scored]]) -> l
             continue
         share = share_closed(of, values[low], values[high])
         closed[row] = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
-        means = ([fmean(seed.result.values(psnr).values()) for seed in scored[r]] for r in (row, low, high))
-        by_seeds = [(m - a) / (b - a) for m, a, b in product(*means)]
-        if len(by_seeds) > 1:
-            ranges[row] = f"{min(by_seeds):.0%} to {max(by_seeds):.0%}"
+        one_each = list(product(*(_means(scored[name], psnr) for name in (row, low, high))))
+        # Ends that change places leave no distance.
+        if len(one_each) > 1 and all(b > a for _, a, b in one_each):
+            by_seed = [(m - a) / (b - a) for m, a, b in one_each]
+            ranges[row] = f"{min(by_seed):.0%} to {max(by_seed):.0%}"
     name = "Distance closed"
     note = f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds"
     least = "the least and the most, by one seed of the row and of either end"
     columns = [Column(name, note, closed), Column(f"{name}, by seed", least, ranges)]
     return [column for column in columns if column.cells]
+
+
+def _means(seeds: Sequence[Scored], metric: Metric) -> list[float]:
+    """Of each seed of a row, over the scans."""
+    return [fmean(seed.result.values(metric).values()) for seed in seeds]

@@ -10,9 +10,10 @@ from torch import Tensor
 from noref.losses import TERMS
 from noref.methods.again import Again, simulate
 from noref.methods.base import Method
-from noref.methods.motion import move, moved
+from noref.methods.motion import draw_motion, move
 from noref.methods.view import Further, Losses, View, Views
 from noref.networks.base import Estimate, Network
+from noref.physics import fft2c, ifft2c
 from noref.scan import Scan
 from noref.seeding import Key
 
@@ -21,13 +22,14 @@ def moved_again(method: Method, network: Network, estimate: Estimate, views: tup
     """`‖T x̂ − f(A_Ω̃ T x̂)‖² / ‖T x̂‖²` of each scan, A with the coils moved by T as well."""
     del method
     (other,) = views
-    taken = other.taken
-    assert taken is not None, "views of this term move their image"
-    of_maps = taken[:, None].expand(-1, estimate.encoding.sets, -1, -1)
-    image, maps = move(estimate.image, taken), move(estimate.encoding.maps, of_maps)
-    encoding = estimate.encoding.with_maps(maps)
+    motion = other.motion
+    assert motion is not None, "views of this term move their image"
+    # Turned or mirrored, it may hold what the padding says is zero.
+    kspace = fft2c(move(estimate.image, motion))
+    image = ifft2c(torch.where(other.padding[:, None], 0, kspace))
+    encoding = estimate.encoding.with_maps(move(estimate.encoding.maps, motion))
     # A network that learns maps scans with those that it ended with, and starts from those that it was given.
-    other = replace(other, maps=move(other.maps, of_maps))
+    other = replace(other, maps=move(other.maps, motion))
     simulated = simulate(replace(estimate, image=image, encoding=encoding), other)
     second = network(simulated.kspace, simulated.encoding()).image
     return {"equivariance": other.share * TERMS["nmse"](image, second, torch.ones_like(image.real))}
@@ -58,4 +60,4 @@ class Equivariant(Again):
     def passes(self, scan: Scan, mask: Tensor, key: Key) -> tuple[View, ...]:
         """Ω̃ of the moved image."""
         (view,) = super().passes(scan, mask if self.other else scan.mask, key)
-        return (replace(view, taken=moved(scan.shape, key.fold("move"))),)
+        return (replace(view, motion=draw_motion(scan.shape, key.fold("move"))),)

@@ -1,4 +1,4 @@
-"""Motions of an image grid onto itself: anatomy so moved is still anatomy."""
+"""Motions of an image grid onto itself: anatomy so moved is still anatomy, where pixels are square."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 from noref.seeding import Key
 
 
-def moved(shape: tuple[int, int], key: Key) -> Tensor:
+def draw_motion(shape: tuple[int, int], key: Key) -> Tensor:
     """A random motion of the grid onto itself: where each pixel's value is taken from, as a flat index.
 
     Args:
-        shape: grid `(y, x)`.
+        shape: grid `(y, x)`; only where it is square there are quarter turns.
         key: draws mirrors, quarter turns and shifts.
 
     Returns:
@@ -28,12 +28,13 @@ def moved(shape: tuple[int, int], key: Key) -> Tensor:
     return places.roll(shifts, (0, 1)).contiguous()
 
 
-def move(image: Tensor, taken: Tensor) -> Tensor:
-    """`T x`: the image whose pixels are taken from where `moved` says.
+def move(images: Tensor, motion: Tensor) -> Tensor:
+    """`T x`: images whose pixels are taken from where `draw_motion` says.
 
     Args:
-        image: `(…, sets, y, x)`.
-        taken: int64 `(…, y, x)`, a motion of each image, all its sets alike.
+        images: `(…, y, x)`, or `(batch, …, y, x)`.
+        motion: int64 `(y, x)` of all of them, or `(batch, y, x)`, one of each in the batch.
     """
-    places = taken.flatten(-2).unsqueeze(-2).expand(*image.shape[:-2], -1)
-    return image.flatten(-2).gather(-1, places).view_as(image)
+    between = [1] * (images.ndim - motion.ndim)
+    places = motion.reshape(*motion.shape[:-2], *between, -1).expand(*images.shape[:-2], -1)
+    return images.flatten(-2).gather(-1, places).view_as(images)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from noref.errors import NorefError
-from noref.methods.base import Method, need_grid
-from noref.methods.motion import move, moved
+from noref.methods.base import Method
+from noref.methods.motion import draw_motion, move
 from noref.methods.view import View
 from noref.physics import fft2c, ifft2c
-from noref.scan import Scan, padding_of
+from noref.scan import Scan, encoding_of, padding_of
 from noref.seeding import Key
 
 
@@ -21,8 +21,8 @@ class Supervised(Method):
 
     Args:
         augment: whether object and coils, noise included, are moved anew each epoch: mirrored, turned and
-            shifted as `moved` draws it, and undersampled by the scan's mask (Fabian et al., ICML 2021, who
-            have more motions).
+            shifted as `draw_motion` has it, then undersampled by the scan's mask (as Fabian et al., ICML 2021,
+            who have more motions).
     """
 
     def __init__(self, augment: bool = False) -> None:
@@ -35,35 +35,47 @@ class Supervised(Method):
         Raises:
             NorefError: if the scan has no reference; or is to be moved, but off the grid.
         """
-        if self.augment:
-            need_grid(scan, "where images cannot be moved")
-            scan = elsewhere(scan, key.fold("move"))
         if scan.reference is None:
             raise NorefError(
                 f"{scan.id}: supervised training needs fully sampled scans, and this one has no reference "
                 "that it may learn from; use the recipe default or ssdu"
             )
+        if self.augment:
+            if scan.trajectory is not None:
+                raise NorefError(
+                    f"{scan.id}: sampled off the Cartesian grid, where images cannot be moved; leave out "
+                    "augment"
+                )
+            scan = moved_scan(scan, key.fold("move"))
         # Noiseless k-space lies on the grid: off it the samples themselves are the goal.
         goal = scan.kspace if scan.clean is None or scan.trajectory is not None else scan.clean
         return [View(scan, scan.mask, goal, weight=~padding_of(scan), image=scan.reference)]
 
 
-def elsewhere(scan: Scan, key: Key) -> Scan:
-    """The scan with object and coils moved by T, which is drawn: `F T Fᴴ y`, the maps `T S`, the image `T x`.
+def moved_scan(scan: Scan, key: Key) -> Scan:
+    """The scan with object and coils moved by T, which is drawn: `F T Fᴴ y`, the maps `T S`, and their image.
+
+    Its scale stays what it was, though a turned centre of k-space may hold a tenth more or less.
 
     Args:
-        scan: fully sampled, on the grid.
+        scan: fully sampled but for the padding, on the grid.
         key: draws T.
     """
-    taken = moved(scan.shape, key)
+    motion = draw_motion(scan.shape, key)
 
     def along(kspace: Tensor) -> Tensor:
-        return torch.where(scan.measured, fft2c(move(ifft2c(kspace), taken)), 0)
+        return torch.where(scan.measured, fft2c(move(ifft2c(kspace), motion)), 0)
 
-    return replace(
+    moved = replace(
         scan,
         kspace=along(scan.kspace),
         clean=None if scan.clean is None else along(scan.clean),
-        maps=None if scan.maps is None else move(scan.maps, taken.expand(len(scan.maps), -1, -1)),
-        reference=None if scan.reference is None else move(scan.reference, taken),
+        maps=None if scan.maps is None else move(scan.maps, motion),
+        # Neither shown nor graded, and not moved.
+        calibration=None,
+        density=None,
+        rss=None,
     )
+    goal = moved.kspace if moved.clean is None else moved.clean
+    # Not the reference moved: turned or mirrored, it may hold what the padding says is zero.
+    return replace(moved, reference=encoding_of(moved, scan.measured).adjoint(goal[None])[0])

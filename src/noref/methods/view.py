@@ -40,7 +40,7 @@ class View:
         share: weight of this view in the optimiser step.
         guessed: bool `(ky, kx)`, the samples of the scan's k-space that are a teacher's guess, or None.
         keep_guesses: whether the network's data consistency holds on guesses, too.
-        taken: int64 `(y, x)`, the pixel that each one of a moved image is taken from, or None: not moved.
+        motion: int64 `(y, x)`, the pixel that each one of a moved image is taken from, or None: not moved.
         further: terms of further passes, and the views that each of them needs.
     """
 
@@ -53,7 +53,7 @@ class View:
     share: float = 1.0
     guessed: Tensor | None = None
     keep_guesses: bool = True
-    taken: Tensor | None = None
+    motion: Tensor | None = None
     further: tuple[tuple[Further, tuple[View, ...]], ...] = ()
 
     def scaled(self, share: float) -> View:
@@ -95,7 +95,7 @@ class Views:
         share: float32 `(batch,)`.
         lines: whether what is shown and what is kept is made of whole lines along the read-out.
         freed: whether more is shown than kept.
-        taken: int64 `(batch, y, x)` or None.
+        motion: int64 `(batch, y, x)` or None.
         trajectory: float32 `(batch, ky, kx, 2)`, or None on the Cartesian grid.
         weights: float32 `(batch, ky, kx)`, or None on the Cartesian grid.
         further: terms of further passes, and the views that each of them needs, stacked.
@@ -116,7 +116,7 @@ class Views:
     share: Tensor
     lines: bool
     freed: bool
-    taken: Tensor | None = None
+    motion: Tensor | None = None
     trajectory: Tensor | None = None
     weights: Tensor | None = None
     further: tuple[tuple[Further, tuple[Views, ...]], ...] = ()
@@ -131,7 +131,7 @@ class Views:
         if len({view.bucket for view in views}) != 1:
             raise ValueError("views of different shapes, or with and without image, cannot be stacked")
         images = [view.image for view in views if view.image is not None]
-        taken = [view.taken for view in views if view.taken is not None]
+        motions = [view.motion for view in views if view.motion is not None]
         padding = _stack([padding_of(view.scan) for view in views])
         shown = _stack([view.shown for view in views]) | padding
         freed = [None if view.guessed is None or view.keep_guesses else view.guessed for view in views]
@@ -157,7 +157,7 @@ class Views:
             share=torch.tensor([view.share for view in views]),
             lines=constant_along_readout(shown) and (kept is shown or constant_along_readout(kept)),
             freed=kept is not shown,
-            taken=_stack(taken) if taken else None,
+            motion=_stack(motions) if motions else None,
             trajectory=stack_known([view.scan.trajectory for view in views]),
             weights=stack_known([view.scan.weights for view in views]),
             further=tuple(

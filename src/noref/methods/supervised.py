@@ -21,8 +21,8 @@ class Supervised(Method):
 
     Args:
         augment: whether object and coils, noise included, are moved anew each epoch: mirrored, turned and
-            shifted as `draw_motion` has it, then undersampled by the scan's mask (as Fabian et al., ICML 2021,
-            who have more motions).
+            shifted as `draw_motion` has it, then undersampled by the scan's mask. Fabian et al., ICML 2021,
+            have more motions.
     """
 
     def __init__(self, augment: bool = False) -> None:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from noref.data.prepare import reference_of
 from noref.errors import NorefError
 from noref.methods.base import Method
 from noref.methods.motion import draw_motion, move
 from noref.methods.view import View
 from noref.physics import fft2c, ifft2c
-from noref.scan import Scan, encoding_of, padding_of
+from noref.scan import Scan, padding_of
 from noref.seeding import Key
 
 
@@ -76,6 +77,5 @@ def moved_scan(scan: Scan, key: Key) -> Scan:
         density=None,
         rss=None,
     )
-    goal = moved.kspace if moved.clean is None else moved.clean
     # Not the reference moved: turned or mirrored, it may hold what the padding says is zero.
-    return replace(moved, reference=encoding_of(moved, scan.measured).adjoint(goal[None])[0])
+    return replace(moved, reference=reference_of(moved))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -149,6 +150,24 @@ def test_a_table_grows_where_its_runs_are_no_more(tmp_path: Path, scans: Path) -
         *new, "--features", "4", "--results", str(numbers)
     )
     assert not (tmp_path / "fourth").exists()
+
+
+def test_scans_of_several_tables_are_pooled(
+    tmp_path: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled = replace(EXPERIMENTS["brain"], pooled={"two": ("8x", "8x-fold1")})
+    monkeypatch.setitem(EXPERIMENTS, "brain", pooled)
+    words = [*command(scans, tmp_path / "out", "ssdu"), "--results", str(tmp_path / "numbers")]
+    home = tmp_path / "out" / "brain"
+    assert done(*words, "--seed", "0").out.split() == [str(home / "8x" / "report.html")]
+    # The other table is not scored again.
+    words[words.index("8x")] = "8x-fold1"
+    pages = [str(home / name / "report.html") for name in ("8x-fold1", "two")]
+    assert done(*words).out.split() == pages
+    numbers = json.loads((tmp_path / "numbers" / "brain-two.json").read_text())
+    names = [[of["subject"].split("/")[0] for of in method["subjects"]] for method in numbers["methods"]]
+    assert names == [["siat6", "siat6", "siat1", "siat1"]] * len(names)
+    assert [method["name"] for method in numbers["methods"]] == [*EXPERIMENTS["brain"].classical, "ssdu"]
 
 
 def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:

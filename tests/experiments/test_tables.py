@@ -8,7 +8,7 @@ import pytest
 
 from noref.evaluation.results import MethodResult, SubjectScore
 from noref.experiments import EXPERIMENTS
-from noref.experiments.tables import _shares
+from noref.experiments.columns import shares
 from noref.scoring import Scored
 
 
@@ -31,7 +31,7 @@ ROWS = {
 
 
 def cells(rows: dict[str, list[Scored]]) -> dict[str, dict[str, str]]:
-    return {column.name: dict(column.cells) for column in _shares(EXPERIMENTS["brain"], rows)}
+    return {column.name: dict(column.cells) for column in shares(EXPERIMENTS["brain"], rows)}
 
 
 def test_shares_are_told_of_the_mean_over_seeds_and_by_seed() -> None:
@@ -55,4 +55,4 @@ def test_where_seeds_tell_no_range_there_is_none(rows: dict[str, list[Scored]]) 
 
 def test_without_ends_there_is_no_distance() -> None:
     assert cells({"default": ROWS["default"]}) == {}
-    assert _shares(replace(EXPERIMENTS["brain"], anchors=None), ROWS) == []
+    assert shares(replace(EXPERIMENTS["brain"], anchors=None), ROWS) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +16,10 @@ from rich.console import Console
 from noref.cli.demo import table
 from noref.config.build import nearest
 from noref.errors import NorefError
+from noref.evaluation.results import Report
 from noref.experiments import EXPERIMENTS, Experiment, Run, Size
 from noref.experiments.kept import Kept
+from noref.experiments.pooled import pool
 from noref.experiments.tables import Place, known, tabulate
 from noref.experiments.train import begun_with, claim, hours, left, once, prepared, runs_of, train
 from noref.training import Interrupted
@@ -89,7 +91,7 @@ def benchmark(
     if not tables:
         print("noref: nothing of it is here; name the tables with --condition to have pages", file=sys.stderr)
     with claim(home / "report.lock", wait=True):
-        _report(experiment, tables, data, begun, results)
+        _report(experiment, tables, data, home, begun, results)
 
 
 def _check(option: str, given: Sequence[str], known: Collection[str]) -> None:
@@ -107,19 +109,36 @@ def _report(
     experiment: Experiment,
     runs: Sequence[Run],
     data: Path,
+    home: Path,
     size: Mapping[str, int | None],
     results: Path | None,
 ) -> None:
     """Writes the pages of every table of the runs that has a finished one, here or among the results."""
     console = Console(stderr=True)
-    command = shlex.join(_command())
-    for condition in dict.fromkeys(run.condition for run in runs):
+    for page, made in _pages(experiment, runs, data, home, size, results):
+        console.print(f"{made.title}\n{table(made)}", highlight=False, markup=False)
+        print(page)
+
+
+def _pages(
+    experiment: Experiment,
+    runs: Sequence[Run],
+    data: Path,
+    home: Path,
+    size: Mapping[str, int | None],
+    results: Path | None,
+) -> Iterator[tuple[Path, Report]]:
+    """The pages, each once it is written; those that pool several tables last."""
+    command, conditions = shlex.join(_command()), list(dict.fromkeys(run.condition for run in runs))
+    for condition in conditions:
         of = [run for run in runs if run.condition == condition]
-        for page, made in tabulate(
-            experiment, condition, of, data=data, size=size, command=command, results=results
-        ):
-            console.print(f"{made.title}\n{table(made)}", highlight=False, markup=False)
-            print(page)
+        yield from tabulate(experiment, condition, of, data=data, size=size, command=command, results=results)
+    if results is None:
+        return
+    for name, tables in experiment.pooled.items():
+        page = home / name / "report.html"
+        if set(tables) & set(conditions) and (made := pool(experiment, name, size, results, page)):
+            yield page, made
 
 
 def listed(runs: Sequence[Run], scored: Mapping[Place, Kept]) -> str:

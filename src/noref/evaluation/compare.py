@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,9 @@ def differences(
     """
     paired = {}
     for name, scores in others.items():
-        of_subject: dict[str, list[float]] = {}
-        for volume in [volume for volume in baseline if volume in scores]:
-            of_subject.setdefault(subject_of(volume), []).append(scores[volume] - baseline[volume])
-        if of_subject:
-            paired[name] = np.array([np.mean(deltas) for deltas in of_subject.values()])
+        deltas = {volume: scores[volume] - baseline[volume] for volume in baseline if volume in scores}
+        if deltas:
+            paired[name] = np.array(list(by_subject(deltas).values()))
     fewest = FEWEST_SUBJECTS if tested else math.inf
     p_values = holm({name: _wilcoxon(d) for name, d in paired.items() if d.size >= fewest})
     return {name: _difference(deltas, p_values.get(name)) for name, deltas in paired.items()}
@@ -71,6 +70,14 @@ def differences(
 def subject_of(volume: str) -> str:
     """The subject that `subject` or `subject/scan` is of."""
     return volume.split("/", 1)[0]
+
+
+def by_subject(values: Mapping[str, float]) -> dict[str, float]:
+    """Of values by volume, named `subject` or `subject/scan`, the mean of each subject's."""
+    found: dict[str, list[float]] = {}
+    for volume, value in values.items():
+        found.setdefault(subject_of(volume), []).append(value)
+    return {subject: fmean(of) for subject, of in found.items()}
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -103,7 +110,8 @@ class Share:
 
     Attributes:
         mean: `(m − a) / (b − a)` of the mean scores; 0 is as good as `a`, 1 as good as `b`.
-        low: lower end of the 95 % bootstrap interval over volumes; descriptive if these are of one subject.
+        low: lower end of the 95 % bootstrap interval over subjects; over volumes, and descriptive, if these
+            are all of one subject.
         high: upper end.
     """
 
@@ -116,7 +124,8 @@ def share_closed(scores: Mapping[str, float], low: Mapping[str, float], high: Ma
     """The share of the distance from `low` to `high` that a method closes, paired over volumes.
 
     Args:
-        scores: the method's, by volume.
+        scores: the method's, by volume, named `subject` or `subject/scan`; means over a subject's scans are
+            what counts where there are several subjects.
         low: the weaker method's, of the same volumes.
         high: the stronger method's, of the same volumes.
 
@@ -127,7 +136,10 @@ def share_closed(scores: Mapping[str, float], low: Mapping[str, float], high: Ma
         raise NorefError(
             "shares of a distance: the methods were scored on different volumes; score them alike"
         )
-    of, a, b = (np.array([some[volume] for volume in scores]) for some in (scores, low, high))
+    one = len({subject_of(volume) for volume in scores}) == 1
+    # In one order, whatever that of the mappings.
+    every = [{volume: some[volume] for volume in scores} for some in (scores, low, high)]
+    of, a, b = (np.array(list((some if one else by_subject(some)).values())) for some in every)
     draws = Key(0, "", "bootstrap").numpy().integers(of.size, size=(_RESAMPLES, of.size))
     shares = (of - a)[draws].mean(-1) / (b - a)[draws].mean(-1)
     ends = np.percentile(shares, [2.5, 97.5])

@@ -145,6 +145,9 @@ def condition(acceleration: int, test: int, seeds: dict[str, int], of: str = "")
     )
 
 
+FOLDS = {f"8x-fold{test}": condition(8, test, dict.fromkeys(CORE, 1)) for test in siat.SCANS[:-1]}
+"""Every other scan as the test."""
+
 EXPERIMENT = Experiment(
     name="brain",
     intro="SIAT T2 head slices, single coil, 2-D random masks, k-space cropped to the matrix. Made from "
@@ -155,7 +158,7 @@ EXPERIMENT = Experiment(
     conditions={
         "8x": condition(8, 6, {row: 3 if row in CORE else 1 for row in ROWS}),
         "4x": condition(4, 6, dict.fromkeys(CORE, 3) | dict.fromkeys(BEYOND, 1)),
-        **{f"8x-fold{test}": condition(8, test, dict.fromkeys(CORE, 1)) for test in siat.SCANS[:-1]},
+        **FOLDS,
         **{
             f"{rate}x-interpolated": condition(rate, 6, dict.fromkeys(PAPERS, 1), INTERPOLATED)
             for rate in (8, 4)
@@ -163,4 +166,5 @@ EXPERIMENT = Experiment(
     },
     classical=("zero-filled", "tv", "wavelet"),
     write=write,
+    pooled={"8x-folds": (*FOLDS, "8x")},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -94,6 +94,7 @@ class Experiment:
         conditions: the tables, by name.
         classical: methods that stand beside the rows.
         write: writes the data: from the folder of scans, to a folder, for a matrix.
+        pooled: tables of several tables' scans, by name: the names of those.
         anchors: the rows between which the share of the distance is measured; None where PSNR is no measure.
         baseline: the row that the others are compared with.
         others: further rows that are not trained.
@@ -110,6 +111,7 @@ class Experiment:
     conditions: Mapping[str, Condition]
     classical: tuple[str, ...]
     write: Callable[[Path, Path, int], None]
+    pooled: Mapping[str, Sequence[str]] = field(default_factory=dict)
     anchors: tuple[str, str] | None = ("ssdu", "supervised")
     baseline: str = "wavelet"
     others: Mapping[str, Reconstructor] = field(default_factory=dict)

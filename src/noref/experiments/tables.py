@@ -5,27 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from statistics import fmean
 
 from noref import api
 from noref.config import PLACE, Source
 from noref.data.dataset import Dataset
 from noref.errors import NorefError
-from noref.evaluation.compare import share_closed
-from noref.evaluation.results import METRICS, Column, Metric, Report, mean_over
+from noref.evaluation.results import Report
 from noref.evaluation.score import Reconstructor, by_classical, by_network
 from noref.experiments import kept
+from noref.experiments.columns import HOURS, measured_columns, shares
 from noref.experiments.experiment import Experiment, Run
 from noref.experiments.kept import Kept, Scans
 from noref.experiments.train import hours
 from noref.files import whole
 from noref.scan import Role
 from noref.scoring import Scored, Trained, report, score_all, shared_subjects, summary
-
-HOURS = "Training"
-"""Heading of the column of what training took."""
 
 Place = tuple[str, str, int]
 """Condition, row and seed of a run."""
@@ -191,7 +186,7 @@ class _Table:
             baseline=experiment.baseline,
             commands=list(dict.fromkeys(one.command for one in every)),
             notes=list(dict.fromkeys(notes)),
-            columns=[*_columns(experiment, measured), *_shares(experiment, scored)],
+            columns=[*measured_columns(experiment, measured), *shares(experiment, scored)],
             people=experiment.people,
         )
         if numbers := self.file(other, ".json"):
@@ -242,47 +237,3 @@ class _Table:
         return sorted(
             (one for one in mine if one.row in order), key=lambda one: (order.index(one.row), one.seed)
         )
-
-
-def _columns(experiment: Experiment, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Column]:
-    """The experiment's own and what training took, means over seeds."""
-    headed = [(name, note, 3) for name, note in experiment.measures.items()]
-    headed.append((HOURS, "CPU hours, mean over seeds, each on the machine that trained it", 2))
-    columns = []
-    for name, note, digits in headed:
-        values = {row: [of[name] for of in seeds if name in of] for row, seeds in measured.items()}
-        cells = {row: f"{fmean(of):.{digits}f}" for row, of in values.items() if of}
-        columns.append(Column(name, note, cells))
-    return columns
-
-
-def _shares(experiment: Experiment, scored: Mapping[str, Sequence[Scored]]) -> list[Column]:
-    """The share of the distance between the anchors that every row closes, where both are there."""
-    psnr = METRICS[0]
-    values = {row: mean_over([seed.result for seed in seeds]).values(psnr) for row, seeds in scored.items()}
-    if experiment.anchors is None:
-        return []
-    low, high = experiment.anchors
-    if not (values.get(low) and values.get(high)):
-        return []
-    closed, ranges = {}, {}
-    for row, of in values.items():
-        if row in experiment.anchors or not of.keys() == values[low].keys() == values[high].keys():
-            continue
-        share = share_closed(of, values[low], values[high])
-        closed[row] = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
-        one_each = list(product(*(_means(scored[name], psnr) for name in (row, low, high))))
-        # Ends that change places leave no distance.
-        if len(one_each) > 1 and all(b > a for _, a, b in one_each):
-            by_seed = [(m - a) / (b - a) for m, a, b in one_each]
-            ranges[row] = f"{min(by_seed):.0%} to {max(by_seed):.0%}"
-    name = "Distance closed"
-    note = f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds"
-    least = "the least and the most, by one seed of the row and of either end"
-    columns = [Column(name, note, closed), Column(f"{name}, by seed", least, ranges)]
-    return [column for column in columns if column.cells]
-
-
-def _means(seeds: Sequence[Scored], metric: Metric) -> list[float]:
-    """Of each seed of a row, over the scans."""
-    return [fmean(seed.result.values(metric).values()) for seed in seeds]

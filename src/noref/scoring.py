@@ -110,7 +110,7 @@ def report(
     commands: Sequence[str] = (),
     notes: Sequence[str] = (),
     columns: Sequence[Column] = (),
-    people: bool = True,
+    untested: str = "",
 ) -> Report:
     """Writes the page of scores.
 
@@ -125,7 +125,7 @@ def report(
         commands: to be repeated by the reader.
         notes: further sentences.
         columns: further ones of the table.
-        people: whether subjects are known to be different people.
+        untested: why nothing is tested however many subjects there are.
     """
     references, masks = pictured(scans)
     firsts = {name: seeds[0] for name, seeds in scored.items()}
@@ -149,7 +149,7 @@ def report(
         },
         settings={name: first.settings for name, first in firsts.items() if first.settings},
         notes=[*_notes(scans), *notes],
-        people=people,
+        untested=untested,
         columns=[*spread_over(results), *columns],
     )
     write_report(output, made)

@@ -17,6 +17,7 @@ from noref import api
 from noref.config import Config
 from noref.data.phantoms import phantom
 from noref.experiments import EXPERIMENTS
+from noref.experiments.experiment import Pooled
 from noref.seeding import Key
 from noref.training import Interrupted
 
@@ -155,7 +156,9 @@ def test_a_table_grows_where_its_runs_are_no_more(tmp_path: Path, scans: Path) -
 def test_scans_of_several_tables_are_pooled(
     tmp_path: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pooled = replace(EXPERIMENTS["brain"], pooled={"two": ("8x", "8x-fold1")})
+    pooled = replace(
+        EXPERIMENTS["brain"], pooled={"two": Pooled(("8x", "8x-fold1"), "Both test.", "reasons")}
+    )
     monkeypatch.setitem(EXPERIMENTS, "brain", pooled)
     words = [*command(scans, tmp_path / "out", "ssdu"), "--results", str(tmp_path / "numbers")]
     home = tmp_path / "out" / "brain"

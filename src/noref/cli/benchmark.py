@@ -135,9 +135,9 @@ def _pages(
         yield from tabulate(experiment, condition, of, data=data, size=size, command=command, results=results)
     if results is None:
         return
-    for name, tables in experiment.pooled.items():
+    for name, of_tables in experiment.pooled.items():
         page = home / name / "report.html"
-        if set(tables) & set(conditions) and (made := pool(experiment, name, size, results, page)):
+        if set(of_tables.tables) & set(conditions) and (made := pool(experiment, name, size, results, page)):
             yield page, made
 
 

@@ -110,8 +110,7 @@ class Share:
 
     Attributes:
         mean: `(m − a) / (b − a)` of the mean scores; 0 is as good as `a`, 1 as good as `b`.
-        low: lower end of the 95 % bootstrap interval over subjects; over volumes, and descriptive, if these
-            are all of one subject.
+        low: lower end of the 95 % bootstrap interval over volumes; descriptive if these are of one subject.
         high: upper end.
     """
 
@@ -124,8 +123,7 @@ def share_closed(scores: Mapping[str, float], low: Mapping[str, float], high: Ma
     """The share of the distance from `low` to `high` that a method closes, paired over volumes.
 
     Args:
-        scores: the method's, by volume, named `subject` or `subject/scan`; means over a subject's scans are
-            what counts where there are several subjects.
+        scores: the method's, by volume.
         low: the weaker method's, of the same volumes.
         high: the stronger method's, of the same volumes.
 
@@ -136,10 +134,7 @@ def share_closed(scores: Mapping[str, float], low: Mapping[str, float], high: Ma
         raise NorefError(
             "shares of a distance: the methods were scored on different volumes; score them alike"
         )
-    one = len({subject_of(volume) for volume in scores}) == 1
-    # In one order, whatever that of the mappings.
-    every = [{volume: some[volume] for volume in scores} for some in (scores, low, high)]
-    of, a, b = (np.array(list((some if one else by_subject(some)).values())) for some in every)
+    of, a, b = (np.array([some[volume] for volume in scores]) for some in (scores, low, high))
     draws = Key(0, "", "bootstrap").numpy().integers(of.size, size=(_RESAMPLES, of.size))
     shares = (of - a)[draws].mean(-1) / (b - a)[draws].mean(-1)
     ends = np.percentile(shares, [2.5, 97.5])

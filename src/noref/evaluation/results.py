@@ -126,7 +126,7 @@ class Report:
         settings: name to value.
         notes: sentences.
         columns: of the table of scores, beside the metrics.
-        people: whether subjects are known to be different people; otherwise nothing is tested.
+        untested: why nothing is tested however many subjects there are, such as "subjects may be one person".
     """
 
     title: str
@@ -143,7 +143,7 @@ class Report:
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     columns: Sequence[Column] = ()
-    people: bool = True
+    untested: str = ""
 
     def __post_init__(self) -> None:
         names = [result.name for result in self.results]
@@ -177,12 +177,14 @@ class Report:
     def differences(self, metric: Metric) -> dict[str, Difference]:
         """Paired differences to the baseline, by method; empty without a baseline."""
         values = {result.name: result.values(metric) for result in self.results}
-        return {} if self.baseline is None else differences(values.pop(self.baseline), values, self.people)
+        return (
+            {} if self.baseline is None else differences(values.pop(self.baseline), values, not self.untested)
+        )
 
     @property
     def descriptive(self) -> bool:
         """Whether there are too few subjects to claim significance, or they may be one and the same."""
-        return not self.people or len(self.subjects) < FEWEST_SUBJECTS
+        return bool(self.untested) or len(self.subjects) < FEWEST_SUBJECTS
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,8 @@ def lead(report: Report) -> str:
     text += _by_gamma(report)
     if report.descriptive:
         few = f"With fewer than {FEWEST_SUBJECTS} subjects"
-        text += f"{few if report.people else 'As subjects may be one person'}, "
-        text += "intervals are descriptive and no significance is claimed."
+        text += f"As {report.untested}" if report.untested else few
+        text += ", intervals are descriptive and no significance is claimed."
     return f'<p class="lead">{text}</p>' if text else ""
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noref.experiments import siat
-from noref.experiments.experiment import STAGES, TWICE, Condition, Experiment, Row
+from noref.experiments.experiment import STAGES, TWICE, Condition, Experiment, Pooled, Row
 from noref.experiments.simulated import SEED, write_brains, write_scan
 from noref.physics import fft2c, ifft2c
 
@@ -151,9 +151,9 @@ FOLDS = {f"8x-fold{test}": condition(8, test, dict.fromkeys(CORE, 1)) for test i
 EXPERIMENT = Experiment(
     name="brain",
     intro="SIAT T2 head slices, single coil, 2-D random masks, k-space cropped to the matrix. Made from "
-    "combined images: for comparison with the papers. Four scans train, one validates, one is the test: one "
-    "subject, so all intervals, which are over its slices, are descriptive. PSNR is of each slice, with its "
-    "own maximum.",
+    "combined images: for comparison with the papers. PSNR is of each slice, with its own maximum.",
+    division="Four scans train, one validates, one is the test: one subject, so all intervals, which are "
+    "over its slices, are descriptive.",
     rows=ROWS,
     conditions={
         "8x": condition(8, 6, {row: 3 if row in CORE else 1 for row in ROWS}),
@@ -166,5 +166,12 @@ EXPERIMENT = Experiment(
     },
     classical=("zero-filled", "tv", "wavelet"),
     write=write,
-    pooled={"8x-folds": (*FOLDS, "8x")},
+    pooled={
+        "8x-folds": Pooled(
+            tables=(*FOLDS, "8x"),
+            division="Each of the six scans is the test once, of networks that four "
+            "others trained and one validated. Intervals are the smallest and the largest of the six.",
+            untested="each two of the networks share two or three of their four training scans",
+        )
+    },
 )

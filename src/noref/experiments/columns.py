@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from statistics import fmean
 
-from noref.evaluation.compare import share_closed, subject_of
+from noref.evaluation.compare import share_closed
 from noref.evaluation.results import METRICS, Column, Metric, mean_over
 from noref.experiments.experiment import Experiment
 from noref.scoring import Scored
@@ -50,9 +50,7 @@ def shares(experiment: Experiment, scored: Mapping[str, Sequence[Scored]]) -> li
             by_seed = [(m - a) / (b - a) for m, a, b in one_each]
             ranges[row] = f"{min(by_seed):.0%} to {max(by_seed):.0%}"
     name = "Distance closed"
-    people = experiment.people and len(set(map(subject_of, values[low]))) > 1
-    units = "subjects" if people else "slices"
-    note = f"{low} to {high}, 95 % bootstrap interval over {units}, of these seeds"
+    note = f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds"
     least = "the least and the most, by one seed of the row and of either end"
     columns = [Column(name, note, closed), Column(f"{name}, by seed", least, ranges)]
     return [column for column in columns if column.cells]

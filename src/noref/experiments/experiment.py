@@ -80,6 +80,21 @@ class Condition:
     also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """A table of the test scans of several tables.
+
+    Attributes:
+        tables: names of those, whose test scans differ.
+        division: which scans train, and which test.
+        untested: why differences over the subjects are not tested.
+    """
+
+    tables: Sequence[str]
+    division: str
+    untested: str
+
+
 Further = Callable[[str, Reconstructor, Dataset, Dataset], Mapping[str, float]]
 
 
@@ -94,14 +109,15 @@ class Experiment:
         conditions: the tables, by name.
         classical: methods that stand beside the rows.
         write: writes the data: from the folder of scans, to a folder, for a matrix.
-        pooled: tables of several tables' scans, by name: the names of those.
+        pooled: tables of several tables' scans, by name.
         anchors: the rows between which the share of the distance is measured; None where PSNR is no measure.
         baseline: the row that the others are compared with.
         others: further rows that are not trained.
         measures: what the experiment measures itself: notes on columns, by their headings.
         further: measures them, of a row's name and reconstructor, on the test scans and those of `repeats`.
         repeats: folder of the experiment's data with scans that were repeated.
-        people: whether the test's subjects are known to be different people.
+        division: which scans train, and which test, in the table of a condition; the intro may say it, too.
+        untested: why differences over the test's subjects are not tested, however many there are.
         steps: of the optimiser, of every run.
     """
 
@@ -111,14 +127,15 @@ class Experiment:
     conditions: Mapping[str, Condition]
     classical: tuple[str, ...]
     write: Callable[[Path, Path, int], None]
-    pooled: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pooled: Mapping[str, Pooled] = field(default_factory=dict)
     anchors: tuple[str, str] | None = ("ssdu", "supervised")
     baseline: str = "wavelet"
     others: Mapping[str, Reconstructor] = field(default_factory=dict)
     measures: Mapping[str, str] = field(default_factory=dict)
     further: Further | None = None
     repeats: str = ""
-    people: bool = True
+    division: str = ""
+    untested: str = ""
     steps: int = STEPS
 
 

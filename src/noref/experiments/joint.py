@@ -141,6 +141,6 @@ EXPERIMENT = Experiment(
     conditions={f"{rate}x-{targets}": condition(rate, targets) for rate in (8, 4) for targets in TARGETS},
     classical=("zero-filled", "cg-sense", "wavelet"),
     write=write,
-    people=False,
+    untested="subjects may be one person",
     steps=STEPS,
 )

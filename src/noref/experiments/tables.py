@@ -82,7 +82,8 @@ def tabulate(
     test = _scans(runs[0], experiment.conditions[condition].test)
     repeats = _scans(runs[0], (experiment.repeats,)) if experiment.repeats else None
     page = home / "report.html"
-    yield page, table.write(test, page, title=name, intro=experiment.intro, repeats=repeats)
+    intro = f"{experiment.intro} {experiment.division}".strip()
+    yield page, table.write(test, page, title=name, intro=intro, repeats=repeats)
     for other, settings in experiment.conditions[condition].also.items():
         if not table.has(other):
             continue
@@ -187,7 +188,7 @@ class _Table:
             commands=list(dict.fromkeys(one.command for one in every)),
             notes=list(dict.fromkeys(notes)),
             columns=[*measured_columns(experiment, measured), *shares(experiment, scored)],
-            people=experiment.people,
+            untested=experiment.untested,
         )
         if numbers := self.file(other, ".json"):
             with whole(numbers) as temporary:

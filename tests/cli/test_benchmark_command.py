@@ -177,6 +177,7 @@ def test_bad_input_is_one_line(tmp_path: Path, scans: Path) -> None:
     assert refused("benchmark", "brian").endswith("brian: no such experiment; did you mean 'brain'?")
     given = command(scans, tmp_path / "out")
     assert refused(*given, "--condition", "9x").endswith("--condition: '9x' is unknown; did you mean '8x'?")
+    assert refused(*given, "--network", "vsharb").endswith("'vsharb' is unknown; did you mean 'vsharp'?")
     assert refused(*given, "--row", "idl").endswith("--row: 'idl' is unknown; did you mean 'idr'?")
     assert "no run is of that" in refused(*given, "--seed", "7")
     assert "--train and --score: that leaves nothing to do" in refused(*given, "--train", "--score")

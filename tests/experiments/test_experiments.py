@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from noref.experiments import EXPERIMENTS, Condition, Experiment, Run, Size
 from noref.experiments.brain import interpolated
 from noref.experiments.experiment import files, spread
 from noref.experiments.joint import SETS
-from noref.experiments.train import left, once, runs_of
+from noref.experiments.train import left, once, prepared, runs_of
 from noref.physics import fft2c
 
 NUMBERS = {
@@ -136,6 +137,38 @@ def test_what_was_scored_need_not_be_trained_but_for_what_starts_from_it(tmp_pat
     assert len(left(shared, set())) == len(left(shared, of_five)) == 2
     of_eight = {(run.condition, run.row, 0) for run in shared if run.condition.startswith("8x")}
     assert [run.condition for run in left(shared, of_eight)] == ["4x-5"]
+
+
+@pytest.mark.parametrize("name", ["joint", "brain"])
+def test_another_network_is_that_of_every_row_that_does_not_ask_what_networks_add(
+    name: str, tmp_path: Path
+) -> None:
+    experiment = EXPERIMENTS[name]
+    size = Size(features=4, network="vsharp")
+    for run in once(runs_of(experiment, home(experiment, tmp_path), size, seeds=[0])):
+        config = run.config()
+        build_method(config)
+        if "unet" not in run.row:
+            assert (config.network["name"], config.network["features"]) == ("vsharp", 4)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (Size(), Size(network="vsharp"), "network None"),
+        (Size(network="vsharp"), Size(), "network vsharp"),
+        (Size(), Size(features=4), "features None"),
+        (Size(steps=24), Size(steps=48), "steps 24"),
+    ],
+)
+def test_a_size_that_an_experiment_was_not_begun_with_is_refused(
+    before: Size, after: Size, said: str, tmp_path: Path
+) -> None:
+    experiment = replace(EXPERIMENTS["joint"], write=lambda *given: given[1].mkdir())
+    prepared(experiment, tmp_path, tmp_path / "home", 128, before)
+    prepared(experiment, tmp_path, tmp_path / "home", 128, before)
+    with pytest.raises(NorefError, match=f"home: begun with {said}; give the same, or another --output$"):
+        prepared(experiment, tmp_path, tmp_path / "home", 128, after)
 
 
 @pytest.mark.parametrize("number", [1, 5, 10, 20, 40])

@@ -18,10 +18,12 @@ from noref.config.build import nearest
 from noref.errors import NorefError
 from noref.evaluation.results import Report
 from noref.experiments import EXPERIMENTS, Experiment, Run, Size
+from noref.experiments.experiment import Begun
 from noref.experiments.kept import Kept
 from noref.experiments.pooled import pool
 from noref.experiments.tables import Place, known, tabulate
 from noref.experiments.train import begun_with, claim, hours, left, once, prepared, runs_of, train
+from noref.networks import NETWORKS
 from noref.training import Interrupted
 
 
@@ -43,6 +45,9 @@ def benchmark(
         int | None, typer.Option(min=1, help="Optimiser steps of every run. Default: the experiment's.")
     ] = None,
     stages: Annotated[int, typer.Option(min=1, help="Of refinement, which share the steps.")] = Size.stages,
+    network: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(NETWORKS)}. Default: the recipe's.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of this process. Default: all cores.")] = None,
     results: Annotated[
         Path | None,
@@ -62,7 +67,8 @@ def benchmark(
         raise NorefError(f"{name}: no such experiment; {nearest(name, list(EXPERIMENTS))}")
     if train_only and score:
         raise NorefError("--train and --score: that leaves nothing to do; give one of them, or none for both")
-    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps, stages)
+    experiment, home, size = EXPERIMENTS[name], output / name, Size(phases, features, steps, stages, network)
+    _check("--network", [network] if network else (), NETWORKS)
     _check("--condition", condition or (), experiment.conditions)
     _check("--row", row or (), experiment.rows)
     runs = runs_of(experiment, home, size, conditions=condition or (), rows=row or (), seeds=seed or ())
@@ -110,7 +116,7 @@ def _report(
     runs: Sequence[Run],
     data: Path,
     home: Path,
-    size: Mapping[str, int | None],
+    size: Begun,
     results: Path | None,
 ) -> None:
     """Writes the pages of every table of the runs that has a finished one, here or among the results."""
@@ -125,7 +131,7 @@ def _pages(
     runs: Sequence[Run],
     data: Path,
     home: Path,
-    size: Mapping[str, int | None],
+    size: Begun,
     results: Path | None,
 ) -> Iterator[tuple[Path, Report]]:
     """The pages, each once it is written; those that pool several tables last."""

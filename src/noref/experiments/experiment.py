@@ -139,6 +139,10 @@ class Experiment:
     steps: int = STEPS
 
 
+Begun = Mapping[str, int | str | None]
+"""What all runs of an experiment share, by name: the matrix and the size."""
+
+
 @dataclass(frozen=True)
 class Size:
     """What of a recipe, or of an experiment, may be overridden: None for its own.
@@ -148,17 +152,20 @@ class Size:
         features: of the network.
         steps: of the optimiser, of every run.
         stages: of refinement, which share the steps.
+        network: of all rows but those that ask what a network adds, by its name.
     """
 
     phases: int | None = None
     features: int | None = None
     steps: int | None = None
     stages: int = 5
+    network: str | None = None
 
     def settings(self) -> list[str]:
         """As `key=value`."""
+        network = [] if self.network is None else [f"network={{name: {self.network}}}"]
         given = {"network.phases": self.phases, "network.features": self.features}
-        return [f"{key}={value}" for key, value in given.items() if value is not None]
+        return [*network, *(f"{key}={value}" for key, value in given.items() if value is not None)]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from noref.data.dataset import Dataset
 from noref.errors import NorefError
 from noref.evaluation.results import METRICS, MethodResult, SubjectScore
 from noref.evaluation.score import by_classical, score
+from noref.experiments.experiment import Begun
 from noref.files import whole
 from noref.scoring import Scored
 
@@ -100,7 +101,7 @@ class Kept(_Strict):
 
     row: str
     seed: int
-    size: dict[str, int | None]
+    size: dict[str, int | str | None]
     scans: Scans
     settings: str
     command: str
@@ -144,7 +145,7 @@ def scores(result: MethodResult) -> dict[str, Scores]:
     }
 
 
-def read(path: Path, size: Mapping[str, int | None], scans: Scans | None = None) -> list[Kept]:
+def read(path: Path, size: Begun, scans: Scans | None = None) -> list[Kept]:
     """The runs of a file; none if there is no file.
 
     Args:

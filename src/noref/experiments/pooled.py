@@ -14,7 +14,7 @@ from noref.evaluation.compare import by_subject
 from noref.evaluation.report import write_report
 from noref.evaluation.results import METRICS, Column, MethodResult, Report, SubjectScore, mean_over
 from noref.experiments import kept
-from noref.experiments.experiment import Experiment
+from noref.experiments.experiment import Begun, Experiment
 from noref.experiments.kept import Kept
 from noref.files import whole
 
@@ -53,9 +53,7 @@ class _Page:
             ) from None
 
 
-def pool(
-    experiment: Experiment, name: str, size: Mapping[str, int | None], results: Path, page: Path
-) -> Report | None:
+def pool(experiment: Experiment, name: str, size: Begun, results: Path, page: Path) -> Report | None:
     """Writes the page of a pooled table, and its numbers, from what is kept of its tables.
 
     A row is in it if each of its tables has it, by the seeds that all of them have.

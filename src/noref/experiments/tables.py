@@ -15,7 +15,7 @@ from noref.evaluation.results import Report
 from noref.evaluation.score import Reconstructor, by_classical, by_network
 from noref.experiments import kept
 from noref.experiments.columns import HOURS, measured_columns, shares
-from noref.experiments.experiment import Experiment, Run
+from noref.experiments.experiment import Begun, Experiment, Run
 from noref.experiments.kept import Kept, Scans
 from noref.experiments.train import hours
 from noref.files import whole
@@ -28,7 +28,7 @@ Place = tuple[str, str, int]
 OTHERS = "A real scan of another scanner than the models were trained for: one subject, descriptive."
 
 
-def known(results: Path, experiment: Experiment, size: Mapping[str, int | None]) -> dict[Place, Kept]:
+def known(results: Path, experiment: Experiment, size: Begun) -> dict[Place, Kept]:
     """What the results have of an experiment's runs, by condition, row and seed.
 
     Raises:
@@ -53,7 +53,7 @@ def tabulate(
     runs: Sequence[Run],
     *,
     data: Path,
-    size: Mapping[str, int | None],
+    size: Begun,
     command: str,
     results: Path | None,
 ) -> Iterator[tuple[Path, Report]]:
@@ -114,7 +114,7 @@ class _Table:
     experiment: Experiment
     condition: str
     here: Sequence[Run]
-    size: Mapping[str, int | None]
+    size: Begun
     command: str
     results: Path | None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from noref import api
 from noref.errors import NorefError
-from noref.experiments.experiment import Experiment, Run, Size
+from noref.experiments.experiment import Begun, Experiment, Run, Size
 from noref.files import whole
 
 POLL = 5.0
@@ -81,9 +81,11 @@ def left(runs: Sequence[Run], known: Container[tuple[str, str, int]]) -> list[Ru
     return [run for run in once(runs) if run.folder in folders and not run.finished]
 
 
-def begun_with(experiment: Experiment, matrix: int, size: Size) -> dict[str, int | None]:
+def begun_with(experiment: Experiment, matrix: int, size: Size) -> Begun:
     """What all runs of an experiment share, and its folder remembers."""
-    return {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
+    begun = {"matrix": matrix, **asdict(size), "steps": size.steps or experiment.steps}
+    # Without a network as what was begun before there was a choice.
+    return {name: value for name, value in begun.items() if name != "network" or value is not None}
 
 
 def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: Size) -> None:
@@ -96,7 +98,8 @@ def prepared(experiment: Experiment, data: Path, home: Path, matrix: int, size: 
     begun = begun_with(experiment, matrix, size)
     with claim(home / "data.lock", wait=True):
         if note.exists() and (before := json.loads(note.read_text(encoding="utf-8"))) != begun:
-            said = ", ".join(f"{name} {value}" for name, value in before.items() if begun.get(name) != value)
+            other = [name for name in {**before, **begun} if before.get(name) != begun.get(name)]
+            said = ", ".join(f"{name} {before.get(name)}" for name in other)
             raise NorefError(f"{home}: begun with {said}; give the same, or another --output")
         with whole(note) as temporary:
             temporary.write_text(json.dumps(begun) + "\n", encoding="utf-8")

@@ -92,7 +92,7 @@ def benchmark(
         return
     # All that there is of each table, whoever trained it.
     tables = runs_of(experiment, home, size, conditions=condition or ())
-    here = {run.condition for run in tables if run.finished and experiment.rows[run.row].scored}
+    here = {run.condition for run in tables if run.finished}
     tables = [run for run in tables if run.condition in {*here, *(condition or ())}]
     if not tables:
         print("noref: nothing of it is here; name the tables with --condition to have pages", file=sys.stderr)
@@ -165,6 +165,6 @@ def listed(runs: Sequence[Run], scored: Mapping[Place, Kept]) -> str:
         if run.folder in todo:
             state = "to do"
         elif not run.finished:
-            state = f"{state}, scores kept".lstrip(", ") if line else "not needed"
+            state = f"{state}, scores kept".lstrip(", ")
         lines.append(f"{run.condition:{wide}}  {run.row:{width}}  seed {run.seed}  {state}".rstrip())
     return "\n".join([*lines, f"{len(todo)} of {len(runs)} runs are to be trained"])

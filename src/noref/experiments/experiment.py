@@ -40,7 +40,6 @@ class Row:
         target: whether it learns from the target at all.
         start: the row whose weights it starts from, of the same condition and seed; empty for none.
         share: of the optimiser steps.
-        scored: whether it is a row of the table.
     """
 
     recipe: str
@@ -49,7 +48,6 @@ class Row:
     target: bool = True
     start: str = ""
     share: Fraction = Fraction(1)
-    scored: bool = True
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ _EQUAL = ("method.target.stages=2", "training.rollback=0")
 ROWS = {
     "supervised": Row("supervised"),
     "supervised-proxy": Row("supervised-proxy", proxy="heads", target=False),
-    "half-proxy": Row("supervised-proxy", proxy="heads", target=False, share=_HALF, scored=False),
+    "half-proxy": Row("supervised-proxy", proxy="heads", target=False, share=_HALF),
     "proxy-then-ssdu": Row("proxy-then-ssdu", start="half-proxy", share=_HALF),
     "ssdu": Row("ssdu"),
     "ssdu-everything": Row("ssdu-everything", proxy="heads"),

@@ -75,7 +75,7 @@ def tabulate(
         each page, and what it shows.
     """
     name, home = f"{experiment.name}, {condition}", runs[0].home / condition
-    here = [run for run in runs if run.finished and experiment.rows[run.row].scored]
+    here = [run for run in runs if run.finished]
     table = _Table(experiment, condition, here, size, command, results)
     if not table.has():
         return

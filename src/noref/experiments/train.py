@@ -68,15 +68,7 @@ def left(runs: Sequence[Run], known: Container[tuple[str, str, int]]) -> list[Ru
         runs: wanted, and those that they start from.
         known: condition, row and seed of those whose scores are known.
     """
-    starts = {run.start.folder for run in runs if run.start is not None}
-    wanted = [
-        run
-        for run in runs
-        if not run.finished
-        and (run.condition, run.row, run.seed) not in known
-        # What is there for others alone, these ask for.
-        and (run.experiment.rows[run.row].scored or run.folder not in starts)
-    ]
+    wanted = [run for run in runs if not run.finished and (run.condition, run.row, run.seed) not in known]
     folders = {run.folder for run in wanted} | {run.start.folder for run in wanted if run.start is not None}
     return [run for run in once(runs) if run.folder in folders and not run.finished]
 

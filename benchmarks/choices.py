@@ -3,8 +3,8 @@
     python benchmarks/choices.py
 
 Of every table in `benchmarks/results`: Spearman's correlation of Γ with PSNR and with SSIM over all rows, how
-often Γ picks the better one of two networks whose PSNR differs by less than `CLOSE`, and the rows that have
-the highest PSNR and the lowest Γ.
+often Γ picks the better one of two networks whose PSNR differs by less than `CLOSE`, and the row with the
+lowest Γ, of all and of those that know no references of the target, with what it lacks of the best PSNR.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CLOSE = 0.3
 """dB: what seeds differ by, or more."""
 
 
-def summary(table: dict[str, Any], untrained: set[str]) -> str:
-    """A line of it: the correlations, the pairs, and what each measure would choose."""
+def summary(table: dict[str, Any], untrained: set[str], oracles: set[str]) -> str:
+    """A line of it: the correlations, the pairs, and the rows that Γ would choose."""
     means = {
         method["name"]: {key: of["mean"] for key, of in method["means"].items() if of}
         for method in table["methods"]
@@ -39,22 +39,29 @@ def summary(table: dict[str, Any], untrained: set[str]) -> str:
     )
     if by_psnr is None or by_ssim is None:
         return "too few rows"
-    best = max(rows, key=lambda name: rows[name]["psnr"])
-    chosen = min(rows, key=lambda name: rows[name]["gamma"])
+    free = {name: of for name, of in rows.items() if name not in oracles}
     return (
         f"{len(rows)} rows, correlation {by_psnr.rank_correlation:.2f} "
         f"(SSIM {by_ssim.rank_correlation:.2f}), {right} of {len(pairs)} close pairs, "
-        f"best {best}, chosen {chosen}"
+        f"chosen {_chosen(rows)}, without references {_chosen(free)}"
     )
+
+
+def _chosen(rows: dict[str, dict[str, float]]) -> str:
+    name = min(rows, key=lambda row: rows[row]["gamma"])
+    lost = max(of["psnr"] for of in rows.values()) - rows[name]["psnr"]
+    return f"{name} ({lost:.2f} dB lost)"
 
 
 def main() -> None:
     for name, experiment in EXPERIMENTS.items():
         untrained = {*experiment.classical, *experiment.others}
+        oracles = {name for name, row in experiment.rows.items() if row.recipe == "supervised"}
         for condition in (*experiment.conditions, *experiment.pooled):
             path = RESULTS / f"{name}-{condition}.json"
             if path.exists():
-                print(f"{path.stem}: {summary(json.loads(path.read_text(encoding='utf-8')), untrained)}")
+                table = json.loads(path.read_text(encoding="utf-8"))
+                print(f"{path.stem}: {summary(table, untrained, oracles)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +97,7 @@ def benchmark(
     if not tables:
         print("noref: nothing of it is here; name the tables with --condition to have pages", file=sys.stderr)
     with claim(home / "report.lock", wait=True):
-        _report(experiment, tables, data, home, begun, results)
+        _show(_pages(experiment, tables, data, home, begun, results))
 
 
 def _check(option: str, given: Sequence[str], known: Collection[str]) -> None:
@@ -111,17 +111,10 @@ def _command() -> list[str]:
     return ["noref", *sys.argv[1:]]
 
 
-def _report(
-    experiment: Experiment,
-    runs: Sequence[Run],
-    data: Path,
-    home: Path,
-    size: Begun,
-    results: Path | None,
-) -> None:
-    """Writes the pages of every table of the runs that has a finished one, here or among the results."""
+def _show(pages: Iterable[tuple[Path, Report]]) -> None:
+    """Prints the scores and the place of every page, once it is written."""
     console = Console(stderr=True)
-    for page, made in _pages(experiment, runs, data, home, size, results):
+    for page, made in pages:
         console.print(f"{made.title}\n{table(made)}", highlight=False, markup=False)
         print(page)
 
@@ -134,7 +127,10 @@ def _pages(
     size: Begun,
     results: Path | None,
 ) -> Iterator[tuple[Path, Report]]:
-    """The pages, each once it is written; those that pool several tables last."""
+    """Writes the pages of every table of the runs that has a finished one, here or among the results.
+
+    Those that pool several tables come last.
+    """
     command, conditions = shlex.join(_command()), list(dict.fromkeys(run.condition for run in runs))
     for condition in conditions:
         of = [run for run in runs if run.condition == condition]

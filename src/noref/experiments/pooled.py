@@ -85,11 +85,11 @@ def pool(experiment: Experiment, name: str, size: Begun, results: Path, page: Pa
                 )
     untrained = (*experiment.classical, *experiment.others)
     pages = [_Page.read(results / f"{stem}.json", untrained) for stem in stems]
-    made = {name: _joined(name, [one.results[name] for one in pages]) for name in untrained}
+    made = {method: _joined(method, [one.results[method] for one in pages]) for method in untrained}
     seeds: dict[str, list[int]] = {}
     settings = {}
     for row in experiment.rows:
-        by_seed = {seed: lines for (name, seed), lines in runs.items() if name == row}
+        by_seed = {seed: lines for (of_row, seed), lines in runs.items() if of_row == row}
         if by_seed:
             made[row] = mean_over(
                 [_joined(row, [line.scored.result for line in lines]) for lines in by_seed.values()]

@@ -51,7 +51,7 @@ ROWS = {
     "multioperator": Row("multioperator"),
     "equivariant": Row("equivariant"),
     "parallel": Row("parallel"),
-    "proxies": Row("jssl-idr", ("method.target.stages=1",), proxy="phantoms"),
+    "proxies": Row("jssl-default", proxy="phantoms"),
     "proxies-equivariant": Row("jssl-equivariant", proxy="phantoms"),
     # In all as many steps as those that train twice as long.
     "proxies-then-equivariant": Row("equivariant", ("training.lr=1.0e-3",), start="proxies-equivariant"),

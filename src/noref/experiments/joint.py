@@ -30,7 +30,6 @@ STEPS = 480
 """Hearts are few: of 1200 steps at 8x, those after the first 30 to 660 made Γ of the validation worse."""
 
 _HALF = Fraction(1, 2)
-_ONE_STAGE = ("method.target.stages=1",)
 _EQUAL = ("method.target.stages=2", "training.rollback=0")
 
 ROWS = {
@@ -42,7 +41,7 @@ ROWS = {
     "ssdu-everything": Row("ssdu-everything", proxy="heads"),
     "jssl": Row("jssl", proxy="heads"),
     "default": Row("default"),
-    "jssl-default": Row("jssl-idr", _ONE_STAGE, proxy="heads"),
+    "jssl-default": Row("jssl-default", proxy="heads"),
     "jssl-idr": Row("jssl-idr", _EQUAL, proxy="heads"),
     "jssl-equivariant": Row("jssl-equivariant", proxy="heads"),
     "jssl-phantoms": Row("jssl", proxy="phantoms"),

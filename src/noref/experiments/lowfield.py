@@ -36,7 +36,7 @@ ROWS = {
     "supervised": Row("supervised"),
     "supervised-proxy": Row("supervised-proxy", proxy="heads", target=False),
     "jssl": Row("jssl", proxy="heads"),
-    "jssl-default": Row("jssl-idr", ("method.target.stages=1",), proxy="heads"),
+    "jssl-default": Row("jssl-default", proxy="heads"),
 }
 CORE = ("ssdu", "robust", "default", "jssl-default")
 """Three seeds."""

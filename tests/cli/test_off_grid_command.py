@@ -105,7 +105,7 @@ def test_methods_and_networks_that_need_the_grid_end_in_one_line(tmp_path: Path)
     where = f"data.target.trajectory={tmp_path / 'trajectories' / 't0.cfl'}"
     given = [f"data.target.path={file}", where, "data.target.holdout=0.1", *TINY]
     for recipe, changes, said in (
-        ("idr", [], "where guesses have no place; use recipe ssdu"),
+        ("idr", [], "where guesses have no place; use recipe default"),
         (
             "ssdu",
             ["network={name: varnet, cascades: 1, features: 4, pools: 1}"],
@@ -117,3 +117,4 @@ def test_methods_and_networks_that_need_the_grid_end_in_one_line(tmp_path: Path)
         assert result.code == 2
         assert said in result.err
         assert "Traceback" not in result.err
+    assert noref("train", "default", *given, f"output={tmp_path / 'default'}").code == 0

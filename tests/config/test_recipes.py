@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from training.files import tiny
 
 import noref
@@ -57,6 +58,17 @@ def test_recipes_are_the_papers_methods() -> None:
     config = load_config("supervised", ["data.target.path=x"])
     assert config.data.target is not None
     assert config.data.target.role is Role.PROXY
+
+
+def test_one_stage_of_refinement_is_its_inner_method(tmp_path: Path) -> None:
+    weights = []
+    for recipe, *changes in (("jssl-default",), ("jssl-idr", "method.target.stages=1")):
+        (tmp_path / recipe).mkdir()
+        config = tiny(recipe, tmp_path / recipe, *changes)
+        weights.append(noref.load(noref.train(config)).network.state_dict())
+    inner, one_stage = weights
+    assert all(torch.equal(inner[key], one_stage[key]) for key in inner)
+    assert load_config("jssl-default").method["target"] == load_config("default").method
 
 
 def test_a_fixed_teacher_and_its_counterpart_differ_in_the_teachers_alone() -> None:

@@ -40,7 +40,7 @@ class Demodulated(Network):
     def forward(self, kspace: Tensor, encoding: Encoding) -> Estimate:
         """Reconstructs k-space `(batch, coils, ky, kx)`; see `Network`."""
         with torch.no_grad():
-            phase = _phase(encoding.beginning().adjoint(kspace))
+            phase = smooth_phase_of(encoding.beginning().adjoint(kspace))
         estimate: Estimate = self.inner(kspace, encoding.turned(phase))
         return replace(
             estimate,
@@ -54,7 +54,7 @@ class Demodulated(Network):
         return self.inner.blocks()
 
 
-def _phase(image: Tensor) -> Tensor:
+def smooth_phase_of(image: Tensor) -> Tensor:
     """`p` of complex `(…, y, x)`: its smooth phase, the overall one where it is dark."""
     smooth = _smooth(image)
     overall = torch.sgn((image * image.abs()).sum((-2, -1), keepdim=True))

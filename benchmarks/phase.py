@@ -1,14 +1,15 @@
 """What the phase of a real image is to a network: one scan, with more and less of it.
 
-    python benchmarks/phase.py runs/benchmark/brain-multicoil/4x-40dB/seed-0/default --data scans
+    python benchmarks/phase.py runs/benchmark/brain-multicoil/4x-40dB/seed-0/equivariant --data scans
     python benchmarks/phase.py RUN RUN --data scans --results benchmarks/results
 
 Of a real full scan, `loraks` of brain-multicoil, the image m is combined by its own coil maps S, and other
 full scans are made of it: S·m, S·|m|, S·|m| with the smooth phase that the networks take off before they
-begin, and S·m without that phase, so that the fine one is left. Each, and the scan as it was measured, is
-undersampled alike. Prints the PSNR of the models and of wavelet, against each scan's own combination, and
-how much of the energy of its image is imaginary without the smooth phase, beside that of the experiment's
-test scans, which `noref benchmark` has prepared; `--results` keeps it in `phase.json`.
+begin, and S·m without that phase, so that the fine one is left (and what is smooth in dark places). Each, and
+the scan as it was measured, is undersampled alike. Prints the PSNR of the models and of wavelet, against each
+scan's own combination, and how much of the energy of its image is imaginary without the smooth phase, beside
+that of the experiment's test scans, which `noref benchmark` has prepared; `--results` keeps it in
+`phase.json`.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, help="folder of the scans")
     parser.add_argument("--results", type=Path, help="folder that gets the numbers")
     options = parser.parse_args()
+    if len({run.name for run in options.runs}) < len(options.runs):
+        parser.error("two runs have one name")
     torch.set_num_threads(1)
     settings: Mapping[str, Any] = EXPERIMENTS[EXPERIMENT].conditions[CONDITION].also[SCAN]
     sampled = {key: settings[key] for key in ("mask", "acceleration", "acs", "seed")}

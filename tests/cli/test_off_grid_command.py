@@ -100,7 +100,7 @@ def test_bad_settings_end_in_one_line_and_write_nothing(
     assert not image.exists()
 
 
-def test_methods_and_networks_that_need_the_grid_end_in_one_line(tmp_path: Path) -> None:
+def test_what_needs_the_grid_ends_in_one_line_and_the_recipe_it_names_trains(tmp_path: Path) -> None:
     file = written(tmp_path)
     where = f"data.target.trajectory={tmp_path / 'trajectories' / 't0.cfl'}"
     given = [f"data.target.path={file}", where, "data.target.holdout=0.1", *TINY]
@@ -117,4 +117,5 @@ def test_methods_and_networks_that_need_the_grid_end_in_one_line(tmp_path: Path)
         assert result.code == 2
         assert said in result.err
         assert "Traceback" not in result.err
-    assert noref("train", "default", *given, f"output={tmp_path / 'default'}").code == 0
+    result = noref("train", "default", *given, f"output={tmp_path / 'default'}")
+    assert result.code == 0, result.err

@@ -68,7 +68,9 @@ def test_one_stage_of_refinement_is_its_inner_method(tmp_path: Path) -> None:
         weights.append(noref.load(noref.train(config)).network.state_dict())
     inner, one_stage = weights
     assert all(torch.equal(inner[key], one_stage[key]) for key in inner)
-    assert load_config("jssl-default").method["target"] == load_config("default").method
+    joint, alone = load_config("jssl-default"), load_config("default")
+    assert joint.method["target"] == alone.method
+    assert (joint.training, joint.loss) == (alone.training, alone.loss)
 
 
 def test_a_fixed_teacher_and_its_counterpart_differ_in_the_teachers_alone() -> None:

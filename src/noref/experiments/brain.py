@@ -146,7 +146,7 @@ FOLDS = {
     f"8x-fold{test}": condition(8, test, dict.fromkeys((*CORE, "equivariant-strong"), 1))
     for test in siat.SCANS[:-1]
 }
-"""Every other scan as the test: of the core, and of what scan 6 showed to be the best of as many steps."""
+"""Every other scan as the test: of the core, and of the row that was best on scan 6 at equal steps."""
 
 EXPERIMENT = Experiment(
     name="brain",

@@ -162,7 +162,9 @@ def need_grid(scan: Scan, why: str) -> None:
         NorefError: if it is.
     """
     if scan.trajectory is not None:
-        raise NorefError(f"{scan.id}: sampled off the Cartesian grid, {why}; use recipe default")
+        raise NorefError(
+            f"{scan.id}: sampled off the Cartesian grid, {why}; use recipe default or jssl-default"
+        )
 
 
 class Around(Method):

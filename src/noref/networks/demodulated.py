@@ -26,8 +26,9 @@ class Demodulated(Network):
     is dark it has no phase of its own, and noise there would turn what lies beside it.
 
     Convolutions on real and imaginary parts learn the phases that the training's images have, and fail where
-    a scan of another sequence, or another place in the head, has others. Without the smooth phase all images
-    are nearly real: `f(e^{iφ} y) = e^{iφ} f(y)` exactly for a constant φ, nearly for a smooth one.
+    a scan of another sequence, or another place in the head, has others. Without the smooth phase images are
+    nearer to real ones, though raw scans have a fine phase, too: `f(e^{iφ} y) = e^{iφ} f(y)` exactly for a
+    constant φ, nearly for a smooth one.
 
     Args:
         inner: the network, of complex images.

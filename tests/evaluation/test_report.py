@@ -153,6 +153,7 @@ def test_scans_of_one_subject_are_not_more_subjects(tmp_path: Path) -> None:
     )
     _, page = written(tmp_path, what)
     assert "the mean over 8 scans of 2 subjects; 2.00 dB above plain" in page.text
+    assert "Every dot is a scan" in page.text
     assert f"With fewer than 6 subjects, {DESCRIPTIVE}" in page.text
     assert "p = " not in page.text
 

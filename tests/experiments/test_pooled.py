@@ -88,15 +88,15 @@ def test_every_subject_counts_alike(tmp_path: Path) -> None:
     assert made.volumes == ["siat1/0", "siat1/1", "siat6/0", "siat6/1"]
     # ((24 - 20) + (27 - 22)) / ((30 - 20) + (28 - 22)); (24 - 20) / (30 - 20); (27 - 22) / (28 - 22).
     assert columns(made) == {
-        "Distance closed": {"wavelet": "-31% (-50% to -20%)", "default": "56% (40% to 83%)"},
+        "Distance closed": {"wavelet": "−31% (−50% to −20%)", "default": "56% (40% to 83%)"},
         "siat1": {
-            "wavelet": "18.00 (-20%)",
+            "wavelet": "18.00 (−20%)",
             "ssdu": "20.00",
             "default": "24.00 (40%)",
             "supervised": "30.00",
         },
         "siat6": {
-            "wavelet": "19.00 (-50%)",
+            "wavelet": "19.00 (−50%)",
             "ssdu": "22.00",
             "default": "27.00 (83%)",
             "supervised": "28.00",

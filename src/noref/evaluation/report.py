@@ -101,10 +101,11 @@ def _subjects(report: Report) -> str:
         ratio = metric.best == "lowest" and min(min(of.values()) for of in values.values()) > 0
         chart = charts.strip_chart(label, values, digits(report, metric), ceiling, logarithmic=ratio)
         figures += f"<figure>{chart}</figure>"
+    dot = "subject" if len(report.volumes) == len(report.subjects) else "scan"
     return (
-        "<p>Every dot is a subject, a faint line joins one subject's scores, the bar is the mean.</p>"
+        f"<p>Every dot is a {dot}, a faint line joins one {dot}'s scores, the bar is the mean.</p>"
         f'<div class="charts">{figures}</div>'
-        f"<details><summary>All subjects in numbers</summary>{subject_table(report)}</details>"
+        f"<details><summary>All {dot}s in numbers</summary>{subject_table(report)}</details>"
     )
 
 

@@ -136,6 +136,11 @@ def number(value: float, places: int, signed: bool = False) -> str:
     return f"{round(value, places) + 0.0:{'+' if signed else ''}.{places}f}".replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """A share as it is printed, in whole per cent."""
+    return f"{number(100 * share, 0)}%"
+
+
 def _count(report: Report) -> str:
     volumes, subjects = len(report.volumes), len(report.subjects)
     people = "one subject" if subjects == 1 else f"{subjects} subjects"

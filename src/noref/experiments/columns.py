@@ -8,6 +8,7 @@ from statistics import fmean
 
 from noref.evaluation.compare import share_closed
 from noref.evaluation.results import METRICS, Column, Metric, mean_over
+from noref.evaluation.tables import percent
 from noref.experiments.experiment import Experiment
 from noref.scoring import Scored
 
@@ -43,12 +44,12 @@ def shares(experiment: Experiment, scored: Mapping[str, Sequence[Scored]]) -> li
         if row in experiment.anchors or not of.keys() == values[low].keys() == values[high].keys():
             continue
         share = share_closed(of, values[low], values[high])
-        closed[row] = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
+        closed[row] = f"{percent(share.mean)} ({percent(share.low)} to {percent(share.high)})"
         one_each = list(product(*(_means(scored[name], psnr) for name in (row, low, high))))
         # Ends that change places leave no distance.
         if len(one_each) > 1 and all(b > a for _, a, b in one_each):
             by_seed = [(m - a) / (b - a) for m, a, b in one_each]
-            ranges[row] = f"{min(by_seed):.0%} to {max(by_seed):.0%}"
+            ranges[row] = f"{percent(min(by_seed))} to {percent(max(by_seed))}"
     name = "Distance closed"
     note = f"{low} to {high}, 95 % bootstrap interval over slices, of these seeds"
     least = "the least and the most, by one seed of the row and of either end"

@@ -13,6 +13,7 @@ from noref.errors import NorefError
 from noref.evaluation.compare import by_subject
 from noref.evaluation.report import write_report
 from noref.evaluation.results import METRICS, Column, MethodResult, Report, SubjectScore, mean_over
+from noref.evaluation.tables import percent
 from noref.experiments import kept
 from noref.experiments.experiment import Begun, Experiment
 from noref.experiments.kept import Kept
@@ -148,9 +149,10 @@ def _columns(experiment: Experiment, made: Mapping[str, MethodResult]) -> list[C
             }
             mean, start, end = (fmean(values.values()) for values in (of, low, high))
             share = (mean - start) / (end - start)
-            closed[row] = f"{share:.0%} ({min(shares.values()):.0%} to {max(shares.values()):.0%})"
+            least, most = min(shares.values()), max(shares.values())
+            closed[row] = f"{percent(share)} ({percent(least)} to {percent(most)})"
         for subject, value in of.items():
-            text = f"{value:.2f}" + (f" ({shares[subject]:.0%})" if shares else "")
+            text = f"{value:.2f}" + (f" ({percent(shares[subject])})" if shares else "")
             cells.setdefault(subject, {})[row] = text
     columns = [Column("Distance closed", "of the mean; by subject the least and the most", closed)]
     columns += [Column(subject, f"{PSNR.name}, {PSNR.unit}", of) for subject, of in cells.items()]

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -96,8 +95,8 @@ def main() -> None:
     methods["wavelet"] = by_classical("wavelet")
     for name, kspace in variants(full).items():
         with tempfile.TemporaryDirectory() as folder:
-            made = Scan(id=full.id, kspace=kspace, measured=full.measured, mask=full.mask)
-            fastmri.write(Path(folder) / "scan.h5", [replace(made, kspace=kspace * full.scale)])
+            made = Scan(full.id, kspace * full.scale, measured=full.measured, mask=full.mask)
+            fastmri.write(Path(folder) / "scan.h5", [made])
             scans = api.dataset(Source.model_validate({"path": folder, **sampled}), Role.TARGET)
             found = {
                 method: round(next(iter(score(method, of, scans).values(PSNR).values())), 2)
